@@ -1,0 +1,333 @@
+//! Views: what the API server holds of one kind, kept up to date by one watch.
+//!
+//! One task per view reads the watch and is the only writer; readers take an immutable snapshot by one atomic load and
+//! never block it. `metadata.managedFields` is dropped on arrival: nobody here reads it, and it is half of a pod.
+//!
+//! Staleness is solved here once: who has written an object calls [`View::caught_up`] before it decides again, so that no
+//! decision is taken from a snapshot older than one's own last write.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures::{Stream, StreamExt, TryStreamExt};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_kind};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::Key;
+
+/// Changes a reader may fall behind before it is told to look at everything again.
+pub const MAX_PENDING_CHANGES: usize = 4096;
+
+/// How long [`View::caught_up`] waits at most. A watch that is this late is broken, and acting on old news is then no
+/// worse than not acting at all.
+pub const MAX_CATCH_UP: Duration = Duration::from_secs(20);
+
+/// The objects of a view at one moment.
+pub type Snapshot<K> = imbl::OrdMap<Key, Arc<K>>;
+
+/// One object appeared (`old` is none), changed, or went (`new` is none).
+#[derive(Debug)]
+pub struct Change<K> {
+    /// Before.
+    pub old: Option<Arc<K>>,
+    /// After.
+    pub new: Option<Arc<K>>,
+}
+
+/// A shared, read-only mirror of one kind. Cloning it is cheap and shares the watch.
+pub struct View<K> {
+    shared: Arc<Shared<K>>,
+}
+
+struct Shared<K> {
+    objects: ArcSwap<Snapshot<K>>,
+    changes: broadcast::Sender<Arc<Change<K>>>,
+    progress: watch::Sender<Progress>,
+}
+
+/// How far the watch has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Progress {
+    synced: bool,
+    /// The highest revision that any event carried.
+    revision: u64,
+    /// Completed lists. A fresh list holds everything written before it was asked for.
+    lists: u64,
+}
+
+// === impl View ===
+
+impl<K> Clone for View<K> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static> View<K> {
+    /// Starts to watch (only metadata if `K` is `PartialObjectMeta`). Returns at once; see [`View::synced`]. The watch reconnects for ever, with back-off, until
+    /// `shutdown`.
+    pub fn spawn(api: Api<K>, config: watcher::Config, shutdown: CancellationToken) -> Self {
+        Self::from_events(watch_kind(api, config).default_backoff(), shutdown)
+    }
+}
+
+impl<K: Resource + Send + Sync + 'static> View<K> {
+    /// A view fed by any stream of watch events.
+    pub fn from_events(
+        events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let view = Self {
+            shared: Arc::new(Shared {
+                objects: ArcSwap::from_pointee(Snapshot::new()),
+                changes: broadcast::channel(MAX_PENDING_CHANGES).0,
+                progress: watch::channel(Progress::default()).0,
+            }),
+        };
+        let writer = Writer { shared: view.shared.clone(), listing: None };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = writer.run(events) => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+        view
+    }
+
+    /// A view of fixed objects, for tests of what reads views.
+    pub fn of(objects: impl IntoIterator<Item = K>) -> Self {
+        let objects = objects.into_iter().map(|object| (Key::of(&object), Arc::new(object))).collect();
+        Self {
+            shared: Arc::new(Shared {
+                objects: ArcSwap::from_pointee(objects),
+                changes: broadcast::channel(1).0,
+                progress: watch::channel(Progress { synced: true, revision: u64::MAX, lists: 1 }).0,
+            }),
+        }
+    }
+
+    /// One object. `namespace` is empty for cluster-scoped kinds.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.shared.objects.load().get(&Key::new(namespace, name)).cloned()
+    }
+
+    /// One object by key.
+    pub fn by_key(&self, key: &Key) -> Option<Arc<K>> {
+        self.shared.objects.load().get(key).cloned()
+    }
+
+    /// Everything at this moment, ordered by namespace and name.
+    pub fn snapshot(&self) -> Arc<Snapshot<K>> {
+        self.shared.objects.load_full()
+    }
+
+    /// Every object, ordered by namespace and name.
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.shared.objects.load().values().cloned().collect()
+    }
+
+    /// The objects of one namespace; the cost is that of the namespace, not of the cluster.
+    pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
+        let objects = self.shared.objects.load();
+        let from = Key::new(namespace, "");
+        objects
+            .range(from..)
+            .take_while(|(key, _)| key.namespace == namespace)
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.shared.objects.load().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits until the first list is complete.
+    pub async fn synced(&self) {
+        let mut progress = self.shared.progress.subscribe();
+        // The sender lives in `self.shared`, so waiting cannot fail while `self` is borrowed.
+        let _ = progress.wait_for(|progress| progress.synced).await;
+    }
+
+    /// Whether the first list is complete.
+    pub fn is_synced(&self) -> bool {
+        self.shared.progress.borrow().synced
+    }
+
+    /// The changes from now on. A receiver that lags by more than [`MAX_PENDING_CHANGES`] gets `Lagged` and should look
+    /// at [`View::list`] again; [`View::follow`] does so by itself.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<Change<K>>> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Calls `on_change` for every object there is (as if new), then for every change, until `shutdown`. After a lag it
+    /// is called for every object again, and deletions in the gap are then not told: a reader that must know of them
+    /// compares with what it remembers.
+    pub fn follow(
+        &self,
+        shutdown: CancellationToken,
+        mut on_change: impl FnMut(&Change<K>) + Send + 'static,
+    ) {
+        let view = self.clone();
+        tokio::spawn(async move {
+            let mut changes = view.changes();
+            tokio::select! { () = view.synced() => {}, () = shutdown.cancelled() => return }
+            // Subscribed before the list is read, so nothing falls between the two; some changes are told twice.
+            view.replay(&mut on_change);
+            loop {
+                let received = tokio::select! { received = changes.recv() => received, () = shutdown.cancelled() => return };
+                match received {
+                    Ok(change) => on_change(&change),
+                    Err(broadcast::error::RecvError::Lagged(_)) => view.replay(&mut on_change),
+                    Err(broadcast::error::RecvError::Closed) => return,
+                }
+            }
+        });
+    }
+
+    fn replay(&self, on_change: &mut impl FnMut(&Change<K>)) {
+        for object in self.list() {
+            on_change(&Change { old: None, new: Some(object) });
+        }
+    }
+
+    /// Waits until the view holds `written`, the answer of a create, update, patch or graceful delete, or something
+    /// newer. Gives up after [`MAX_CATCH_UP`].
+    pub async fn caught_up(&self, written: &impl Resource) {
+        let key = Key::of(written);
+        let revision = revision(written);
+        self.wait(
+            || self.by_key(&key).is_some_and(|held| self::revision(held.as_ref()) >= revision),
+            revision,
+        )
+        .await;
+    }
+
+    /// Waits until the view no longer holds the live object with this key and uid: it is gone, replaced, or marked as
+    /// being deleted.
+    pub async fn caught_up_deleted(&self, key: &Key, uid: &str) {
+        let gone = || {
+            self.by_key(key).is_none_or(|held| {
+                held.meta().uid.as_deref() != Some(uid) || held.meta().deletion_timestamp.is_some()
+            })
+        };
+        self.wait(gone, u64::MAX).await;
+    }
+
+    async fn wait(&self, done: impl Fn() -> bool, revision: u64) {
+        let mut progress = self.shared.progress.subscribe();
+        let lists = progress.borrow().lists;
+        let waited = tokio::time::timeout(MAX_CATCH_UP, async {
+            while !done() && progress.borrow().revision < revision && progress.borrow().lists == lists {
+                if progress.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        if waited.await.is_err() {
+            tracing::warn!(
+                kind = std::any::type_name::<K>(),
+                "the watch is behind our own writes; going on without it"
+            );
+        }
+    }
+}
+
+/// `metadata.resourceVersion` as a number; zero when absent or opaque.
+pub fn revision(object: &impl Resource) -> u64 {
+    object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+// === the writer ===
+
+struct Writer<K> {
+    shared: Arc<Shared<K>>,
+    /// The objects of a list that is not complete yet.
+    listing: Option<Snapshot<K>>,
+}
+
+impl<K: Resource> Writer<K> {
+    async fn run(mut self, events: impl Stream<Item = watcher::Result<Event<K>>>) {
+        let mut events = std::pin::pin!(events.into_stream());
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.take(event),
+                Err(error) => {
+                    tracing::debug!(kind = std::any::type_name::<K>(), %error, "watch interrupted, trying again")
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event<K>) {
+        match event {
+            Event::Init => self.listing = Some(Snapshot::new()),
+            Event::InitApply(mut object) => {
+                object.meta_mut().managed_fields = None;
+                let listing = self.listing.get_or_insert_with(Snapshot::new);
+                listing.insert(Key::of(&object), Arc::new(object));
+            }
+            Event::InitDone => self.replace(),
+            Event::Apply(mut object) => {
+                object.meta_mut().managed_fields = None;
+                let revision = revision(&object);
+                let (key, new) = (Key::of(&object), Arc::new(object));
+                let mut objects = Snapshot::clone(&self.shared.objects.load());
+                let old = objects.insert(key, new.clone());
+                self.shared.objects.store(Arc::new(objects));
+                self.tell(old, Some(new));
+                self.progress(|progress| progress.revision = progress.revision.max(revision));
+            }
+            Event::Delete(object) => {
+                let mut objects = Snapshot::clone(&self.shared.objects.load());
+                let old = objects.remove(&Key::of(&object));
+                self.shared.objects.store(Arc::new(objects));
+                let revision = revision(&object);
+                self.tell(Some(old.unwrap_or_else(|| Arc::new(object))), None);
+                self.progress(|progress| progress.revision = progress.revision.max(revision));
+            }
+        }
+    }
+
+    /// A list is complete: what is not in it is gone.
+    fn replace(&mut self) {
+        let fresh = self.listing.take().unwrap_or_default();
+        let stale = self.shared.objects.swap(Arc::new(fresh.clone()));
+        let highest = fresh.values().map(|object| revision(object.as_ref())).max().unwrap_or(0);
+        for (key, old) in stale.iter().filter(|(key, _)| !fresh.contains_key::<Key>(key)) {
+            tracing::trace!(%key, "gone while not watched");
+            self.tell(Some(old.clone()), None);
+        }
+        for (key, new) in &fresh {
+            let old = stale.get(key).cloned();
+            if old.as_ref().is_none_or(|old| old.meta().resource_version != new.meta().resource_version) {
+                self.tell(old, Some(new.clone()));
+            }
+        }
+        self.progress(|progress| {
+            progress.synced = true;
+            progress.lists += 1;
+            progress.revision = progress.revision.max(highest);
+        });
+    }
+
+    fn tell(&self, old: Option<Arc<K>>, new: Option<Arc<K>>) {
+        // Nobody listening is no error.
+        let _ = self.shared.changes.send(Arc::new(Change { old, new }));
+    }
+
+    fn progress(&self, change: impl FnOnce(&mut Progress)) {
+        self.shared.progress.send_modify(change);
+    }
+}
