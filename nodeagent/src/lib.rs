@@ -1,1 +1,16 @@
-//! Skiff's nodeagent.
+//! Skiff's node agent: pods on this machine, as the kubelet runs them.
+//!
+//! It watches the pods bound to its node, and for each decides by the pure function [`step`] what to do next from
+//! what the engine has; a thin executor does it and reports. It reads no more of the API than the Node authorizer
+//! lets it, keeps no state of its own besides the pods' files, and adopts at its start what already runs.
+//!
+//! It never uses the engine's restart policy, never restarts a pod elsewhere, and never deletes a Pod object
+//! before all of its containers have ended.
+
+pub mod config;
+pub mod cri;
+pub mod docker;
+pub mod error;
+
+pub use config::{Config, RuntimeKind};
+pub use error::{Error, Result};

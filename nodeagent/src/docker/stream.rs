@@ -1,0 +1,93 @@
+//! Exec, attach and logs.
+
+use bollard::{
+    Docker,
+    container::LogOutput,
+    exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults},
+    query_parameters::{AttachContainerOptionsBuilder, LogsOptionsBuilder, ResizeContainerTTYOptionsBuilder},
+};
+use futures::{StreamExt, stream::BoxStream};
+
+use super::{async_stream, engine_error};
+use crate::{
+    cri::{Chunk, ExecSpec, LogQuery, Session},
+    error::{Error, Result},
+};
+
+fn chunk(output: LogOutput) -> Chunk {
+    match output {
+        LogOutput::StdErr { message } => Chunk::Err(message),
+        LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
+            Chunk::Out(message)
+        }
+    }
+}
+
+/// Runs a command.
+pub async fn exec(docker: &Docker, id: &str, spec: &ExecSpec) -> Result<Session> {
+    let options = CreateExecOptions {
+        attach_stdin: Some(spec.stdin),
+        attach_stdout: Some(spec.stdout),
+        attach_stderr: Some(spec.stderr && !spec.tty),
+        tty: Some(spec.tty),
+        cmd: Some(spec.command.clone()),
+        ..Default::default()
+    };
+    let made = docker.create_exec(id, options).await.map_err(engine_error)?;
+    let start = StartExecOptions { detach: false, tty: spec.tty, output_capacity: Some(64 * 1024) };
+    match docker.start_exec(&made.id, Some(start)).await.map_err(engine_error)? {
+        StartExecResults::Attached { output, input } => {
+            let output = output.map(|r| r.map(chunk).map_err(engine_error)).boxed();
+            Ok(Session { output, input, id: made.id })
+        }
+        StartExecResults::Detached => Err(Error::Invalid("the engine detached from the command".into())),
+    }
+}
+
+/// Its exit code, once it ended.
+pub async fn exec_code(docker: &Docker, exec: &str) -> Result<Option<i32>> {
+    let found = docker.inspect_exec(exec).await.map_err(engine_error)?;
+    if found.running.unwrap_or_default() {
+        return Ok(None);
+    }
+    Ok(found.exit_code.and_then(|c| i32::try_from(c).ok()))
+}
+
+/// Sets the size of a terminal.
+pub async fn resize(docker: &Docker, id: &str, exec: bool, width: u16, height: u16) -> Result<()> {
+    if exec {
+        return docker.resize_exec(id, ResizeExecOptions { height, width }).await.map_err(engine_error);
+    }
+    let options = ResizeContainerTTYOptionsBuilder::default().w(width.into()).h(height.into()).build();
+    docker.resize_container_tty(id, options).await.map_err(engine_error)
+}
+
+/// Joins the main process.
+pub async fn attach(docker: &Docker, id: &str, spec: &ExecSpec) -> Result<Session> {
+    let options = AttachContainerOptionsBuilder::default()
+        .stream(true)
+        .stdin(spec.stdin)
+        .stdout(spec.stdout)
+        .stderr(spec.stderr)
+        .build();
+    let joined = docker.attach_container(id, Some(options)).await.map_err(engine_error)?;
+    let output = joined.output.map(|r| r.map(chunk).map_err(engine_error)).boxed();
+    Ok(Session { output, input: joined.input, id: id.to_owned() })
+}
+
+/// Reads the log.
+pub fn logs(docker: Docker, id: &str, query: &LogQuery) -> BoxStream<'static, Result<Chunk>> {
+    let options = LogsOptionsBuilder::default()
+        .stdout(true)
+        .stderr(true)
+        .follow(query.follow)
+        .timestamps(query.timestamps)
+        .tail(&query.tail.map_or_else(|| "all".to_owned(), |n| n.to_string()))
+        // The engine takes whole seconds; a finer limit is kept by the reader.
+        .since(query.since.and_then(|t| i32::try_from(t.as_second()).ok()).unwrap_or_default())
+        .build();
+    let id = id.to_owned();
+    async_stream(docker, move |docker| docker.logs(&id, Some(options)).boxed())
+        .map(|r| r.map(chunk).map_err(engine_error))
+        .boxed()
+}
