@@ -1,1 +1,30 @@
-//! Skiff's apiserver.
+//! The API server: the only part of the house that touches storage.
+//!
+//! Every request, an in-process one too, passes identify → authorize → handle and carries one
+//! [`context::Context`]. A kind is data: all kinds are served by the same handlers ([`read`],
+//! [`write`], [`watch`]), from one [`cache::Cache`].
+//!
+//! Invariants:
+//! - an answer never shows what is not durable;
+//! - a watch delivers each change once, in order, or ends with 410;
+//! - a write that was proposed is carried to its end even if its caller hangs up.
+
+pub mod admission;
+pub mod allocate;
+pub mod app;
+pub mod cache;
+pub mod context;
+pub mod discovery;
+pub mod lookup;
+pub mod negotiate;
+pub mod node;
+pub mod read;
+pub mod request;
+pub mod review;
+pub mod security;
+pub mod serve;
+pub mod subresource;
+pub mod watch;
+pub mod write;
+
+pub use app::{App, Config};

@@ -1,0 +1,360 @@
+//! The server as a value: one function from a request to an answer.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use http::{Request, Response, header};
+use skiff_api::kind::{Action, Kind, Registry};
+use skiff_api::status::Status;
+use skiff_storage::Storage;
+use tokio_util::sync::CancellationToken;
+
+use crate::allocate::Allocator;
+use crate::cache::Cache;
+use crate::context::Context;
+use crate::negotiate::{self, Accept};
+use crate::node::NodeDialer;
+use crate::request::{self, Query, RequestInfo};
+use crate::security::authenticate::ServiceAccountTokens;
+use crate::security::{Attributes, Decision, User};
+use crate::{discovery, lookup, read, review, subresource, watch, write};
+
+/// What the API server is told at start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Cluster IPs come from here, such as `10.96.0.0/16`.
+    pub service_cidr: String,
+    /// Node ports, both ends included.
+    pub node_ports: (u16, u16),
+    /// Where clients reach this server, for the `kubernetes` Service.
+    pub advertise: (IpAddr, u16),
+    /// The cluster's CA, as PEM; clients' certificates are checked against it.
+    pub ca_pem: String,
+    /// The private key that signs service-account tokens, as PEM.
+    pub service_account_key_pem: String,
+    /// The certificate and key shown to node agents, as PEM.
+    pub node_client_pem: (String, String),
+}
+
+/// The API server.
+pub struct App {
+    /// What it was told.
+    pub config: Config,
+    /// The kinds it serves.
+    pub registry: ArcSwap<Registry>,
+    /// Everything stored.
+    pub cache: Arc<Cache>,
+    /// The store, for writes and for reads that must be fresh.
+    pub storage: Arc<dyn Storage>,
+    /// Signs and checks service-account tokens.
+    pub tokens: ServiceAccountTokens,
+    /// What needs an order over all Services.
+    pub allocator: Allocator,
+    /// The way to node agents.
+    pub nodes: NodeDialer,
+    /// Answers who may do what.
+    pub authorizer: lookup::Authorizer,
+    ready: AtomicBool,
+    /// Ends watches when the server stops.
+    pub shutdown: CancellationToken,
+}
+
+/// Who a request comes from, before it has been checked.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// A component in this process; only the binary builds this.
+    Known(User),
+    /// The subject of a verified client certificate.
+    Certificate(User),
+    /// Whoever the request's own credentials say.
+    Unknown,
+}
+
+impl App {
+    /// Reads the store, installs what every cluster has, and is ready to answer.
+    pub async fn start(
+        config: Config,
+        storage: Arc<dyn Storage>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Arc<Self>> {
+        let registry = skiff_api::builtin::registry();
+        let cache = Cache::start(storage.clone(), &registry, shutdown.clone()).await?;
+        let app = Arc::new(Self {
+            tokens: ServiceAccountTokens::new(&config.service_account_key_pem)?,
+            allocator: Allocator::new(&config)?,
+            nodes: NodeDialer::new(&config)?,
+            authorizer: lookup::Authorizer::new(),
+            registry: ArcSwap::from_pointee(registry),
+            cache,
+            storage,
+            config,
+            ready: AtomicBool::new(false),
+            shutdown,
+        });
+        lookup::follow(&app);
+        crate::bootstrap::install(&app).await?;
+        app.ready.store(true, Ordering::Release);
+        Ok(app)
+    }
+
+    /// Answers one request. Never fails: what goes wrong becomes a `Status`.
+    pub async fn handle(self: &Arc<Self>, request: Request<Body>, identity: Identity) -> Response<Body> {
+        let accept = Accept::parse(request.headers().get(header::ACCEPT));
+        let head = request.method() == http::Method::HEAD;
+        let context = Context::new(User::default());
+        let mut response = match self.answer(request, identity, &context).await {
+            Ok(response) => response,
+            Err(status) => negotiate::refusal(&status, &accept),
+        };
+        for warning in context.warnings() {
+            let text = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
+            if let Ok(value) = http::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+                response.headers_mut().append(header::WARNING, value);
+            }
+        }
+        if head {
+            *response.body_mut() = Body::empty();
+        }
+        response
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        mut request: Request<Body>,
+        identity: Identity,
+        context: &Context,
+    ) -> Result<Response<Body>, Status> {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = request::parse(request.method(), request.uri().path(), &query);
+        let user = self.identify(&request, identity)?;
+        let user = self.impersonate(&request, user)?;
+        let mut context = context.clone();
+        context.user = user;
+        context.dry_run = match query.all("dryRun") {
+            [] => false,
+            [all] if all == "All" => true,
+            other => {
+                let bad = serde_json::json!(other);
+                let error = skiff_api::status::FieldError::not_supported("dryRun", bad, &["All"]);
+                return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
+            }
+        };
+        self.authorize(&context.user, &info, &query)?;
+        if !info.is_resource {
+            return discovery::answer(self, &request, &context);
+        }
+        let registry = self.registry.load_full();
+        let Some(kind) = registry.resource(&info.group, &info.version, &info.resource) else {
+            return review::answer(self, &context, &info, &mut request).await;
+        };
+        let call = Call {
+            app: self.clone(),
+            context,
+            kind: kind.clone(),
+            version: info.version.clone(),
+            info,
+            query,
+            accept: Accept::parse(request.headers().get(header::ACCEPT)),
+        };
+        call.check_shape()?;
+        if !call.info.subresource.is_empty() {
+            return subresource::answer(&call, request).await;
+        }
+        match call.info.verb.as_str() {
+            "get" => read::get(&call).await,
+            "list" => read::list(&call).await,
+            "watch" => watch::watch(&call).await,
+            "create" => write::create(&call, request).await,
+            "update" => write::update(&call, request).await,
+            "patch" => write::patch(&call, request).await,
+            "delete" => write::delete(&call, request).await,
+            "deletecollection" => write::delete_collection(&call, request).await,
+            verb => Err(Status::method_not_supported(&call.kind.group, &call.kind.plural, verb)),
+        }
+    }
+
+    fn identify(&self, request: &Request<Body>, identity: Identity) -> Result<User, Status> {
+        match identity {
+            Identity::Known(user) | Identity::Certificate(user) => Ok(user),
+            Identity::Unknown => {
+                let header = request.headers().get(header::AUTHORIZATION);
+                let bearer = header
+                    .and_then(|value| value.to_str().ok())
+                    .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
+                match bearer {
+                    Some(token) => self.user_of_token(token.trim()),
+                    None if matches!(
+                        request.uri().path().trim_end_matches('/'),
+                        "/healthz" | "/livez" | "/readyz" | "/version"
+                    ) =>
+                    {
+                        Ok(User::anonymous())
+                    }
+                    None => Err(Status::unauthorized()),
+                }
+            }
+        }
+    }
+
+    fn user_of_token(&self, token: &str) -> Result<User, Status> {
+        let objects = lookup::Objects(self.cache.clone());
+        self.tokens.verify(token, &[], &objects).map_err(|error| {
+            tracing::debug!(%error, "a token was refused");
+            Status::unauthorized()
+        })
+    }
+
+    /// `Impersonate-User` and its kin: allowed to whom RBAC gives the verb `impersonate`.
+    fn impersonate(&self, request: &Request<Body>, user: User) -> Result<User, Status> {
+        let text = |name: &str| {
+            request.headers().get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned)
+        };
+        let wanted: Option<String> = text("impersonate-user").next();
+        let groups: Vec<String> = text("impersonate-group").collect();
+        let Some(name) = wanted else {
+            return if groups.is_empty() {
+                Ok(user)
+            } else {
+                Err(Status::bad_request("requested groups without impersonating a user"))
+            };
+        };
+        let service_account = name
+            .strip_prefix("system:serviceaccount:")
+            .and_then(|rest| rest.split_once(':'))
+            .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
+        let mut questions = vec![match &service_account {
+            Some((namespace, name)) => ("serviceaccounts", namespace.clone(), name.clone()),
+            None => ("users", String::new(), name.clone()),
+        }];
+        questions.extend(groups.iter().map(|group| ("groups", String::new(), group.clone())));
+        for (resource, namespace, name) in questions {
+            let attributes = Attributes {
+                user: user.clone(),
+                verb: "impersonate".into(),
+                version: "v1".into(),
+                resource: resource.into(),
+                namespace,
+                name,
+                resource_request: true,
+                ..Attributes::default()
+            };
+            self.decide(&attributes)?;
+        }
+        let mut groups = groups;
+        if let Some((namespace, _)) = &service_account
+            && groups.is_empty()
+        {
+            groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
+        }
+        if !groups.iter().any(|group| group == "system:authenticated") && name != "system:anonymous" {
+            groups.push("system:authenticated".into());
+        }
+        Ok(User { name, uid: String::new(), groups, extra: BTreeMap::new() })
+    }
+
+    fn authorize(&self, user: &User, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+        let attributes = Attributes {
+            user: user.clone(),
+            verb: info.verb.clone(),
+            group: info.group.clone(),
+            version: info.version.clone(),
+            resource: info.resource.clone(),
+            subresource: info.subresource.clone(),
+            namespace: info.namespace.clone(),
+            name: if info.name.is_empty() { name_selected(query) } else { info.name.clone() },
+            path: info.path.clone(),
+            resource_request: info.is_resource,
+            field_selector: Some(query.get("fieldSelector").to_owned()).filter(|text| !text.is_empty()),
+            ..Attributes::default()
+        };
+        self.decide(&attributes)
+    }
+
+    /// Refuses what the authorizers do not allow, in upstream's words.
+    pub fn decide(&self, attributes: &Attributes) -> Result<(), Status> {
+        match self.authorizer.authorize(attributes) {
+            Decision::Allow(_) => Ok(()),
+            Decision::NoOpinion(reason) | Decision::Deny(reason) => {
+                Err(crate::security::rbac::forbidden(attributes, &reason))
+            }
+        }
+    }
+
+    /// Whether the server has started and may be used.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+}
+
+/// The name that `metadata.name=x` selects: upstream authorizes such a list or watch by name.
+fn name_selected(query: &Query) -> String {
+    query
+        .get("fieldSelector")
+        .split(',')
+        .find_map(|part| part.strip_prefix("metadata.name="))
+        .map(|name| name.trim_start_matches('=').to_owned())
+        .unwrap_or_default()
+}
+
+/// A request for a resource that exists, on its way through a handler.
+#[derive(Clone)]
+pub struct Call {
+    /// The server.
+    pub app: Arc<App>,
+    /// Who and when.
+    pub context: Context,
+    /// Of which kind.
+    pub kind: Arc<Kind>,
+    /// In which version.
+    pub version: String,
+    /// The path taken apart.
+    pub info: RequestInfo,
+    /// The query.
+    pub query: Query,
+    /// What the client reads.
+    pub accept: Accept,
+}
+
+impl Call {
+    fn check_shape(&self) -> Result<(), Status> {
+        let needs_namespace = self.kind.namespaced
+            && self.info.namespace.is_empty()
+            && !matches!(self.info.verb.as_str(), "list" | "watch" | "deletecollection");
+        let stray_namespace =
+            !self.kind.namespaced && !self.info.namespace.is_empty() && self.kind.plural != "namespaces";
+        if needs_namespace || stray_namespace {
+            return Err(Status::no_such_path());
+        }
+        Ok(())
+    }
+
+    /// The namespace of the object, or nothing for cluster-wide kinds.
+    pub fn namespace(&self) -> &str {
+        if self.kind.namespaced { &self.info.namespace } else { "" }
+    }
+
+    /// The name of the object.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    /// The schema of the version asked for.
+    pub fn schema(&self) -> &skiff_api::schema::Schema {
+        &self.kind.version(&self.version).expect("the registry matched this version").schema
+    }
+
+    /// 404 for this call's object.
+    pub fn not_found(&self) -> Status {
+        Status::not_found(&self.kind.group, &self.kind.plural, self.name())
+    }
+
+    /// What the subresource of this call does.
+    pub fn action(&self) -> Option<&Action> {
+        let version = self.kind.version(&self.version)?;
+        version.subresources.get(&self.info.subresource).map(|subresource| &subresource.action)
+    }
+}

@@ -1,0 +1,182 @@
+//! One cache of everything stored, fed by one watch of the store.
+//!
+//! The watch covers all of `/registry/` and is split by prefix, so that any event advances every
+//! kind's revision: a quiet kind is never stale. Taking a snapshot is one atomic load; readers
+//! never block the writer.
+
+mod item;
+mod kind;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures::StreamExt;
+use skiff_api::kind::{GroupResource, Kind, Registry};
+use skiff_api::status::Status;
+use skiff_storage::{Error, Notice, Range, Revision, Storage};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use item::Item;
+pub use kind::{Change, KindCache, Missed, Snapshot};
+
+/// How long a read waits for the cache to reach the revision it needs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The caches of all kinds.
+pub struct Cache {
+    kinds: ArcSwap<BTreeMap<GroupResource, Arc<KindCache>>>,
+    storage: Arc<dyn Storage>,
+    revision: watch::Sender<Revision>,
+}
+
+impl Cache {
+    /// Reads the whole store and follows it until `shutdown`.
+    pub async fn start(
+        storage: Arc<dyn Storage>,
+        registry: &Registry,
+        shutdown: CancellationToken,
+    ) -> Result<Arc<Self>, Error> {
+        let kinds = registry
+            .iter()
+            .map(|kind| {
+                let key = GroupResource { group: kind.group.clone(), resource: kind.plural.clone() };
+                (key, Arc::new(KindCache::new(kind.clone())))
+            })
+            .collect();
+        let cache = Arc::new(Self {
+            kinds: ArcSwap::from_pointee(kinds),
+            storage,
+            revision: watch::Sender::new(0),
+        });
+        cache.fill().await?;
+        tokio::spawn({
+            let cache = cache.clone();
+            async move {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = cache.follow() => {}
+                }
+            }
+        });
+        Ok(cache)
+    }
+
+    /// The cache of a kind.
+    pub fn of(&self, kind: &Kind) -> Result<Arc<KindCache>, Status> {
+        self.find(&kind.group, &kind.plural).ok_or_else(Status::no_such_path)
+    }
+
+    /// The cache of a resource by name.
+    pub fn find(&self, group: &str, resource: &str) -> Option<Arc<KindCache>> {
+        let key = GroupResource { group: group.into(), resource: resource.into() };
+        self.kinds.load().get(&key).cloned()
+    }
+
+    /// The newest revision that every kind's cache has reached.
+    pub fn revision(&self) -> Revision {
+        *self.revision.borrow()
+    }
+
+    /// Waits until the cache holds everything up to `revision`.
+    pub async fn reach(&self, revision: Revision) -> Result<(), Status> {
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        let mut seen = self.revision.subscribe();
+        match tokio::time::timeout(PATIENCE, seen.wait_for(|at| *at >= revision)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Status::new(
+                504,
+                "Timeout",
+                format!("Too large resource version: {revision}, current: {}", self.revision()),
+            )),
+        }
+    }
+
+    /// Waits until the cache holds everything that was acknowledged before this call.
+    pub async fn catch_up(&self) -> Result<(), Status> {
+        let newest = self.storage.revision().await.map_err(unavailable)?;
+        if self.revision() < newest {
+            self.storage.request_progress().await.map_err(unavailable)?;
+        }
+        self.reach(newest).await
+    }
+
+    /// Takes each kind's objects from the store, all at one revision.
+    async fn fill(&self) -> Result<(), Error> {
+        let revision = self.storage.revision().await?;
+        for cache in self.kinds.load().values() {
+            let prefix = format!("/{}/", cache.kind().prefix);
+            let range = Range { at: (revision > 0).then_some(revision), ..Range::default() };
+            let page = self.storage.list(&prefix, range).await?;
+            cache.reset(page.entries, revision);
+        }
+        self.revision.send_replace(revision);
+        Ok(())
+    }
+
+    async fn follow(&self) {
+        let mut backoff = Duration::from_millis(50);
+        loop {
+            match self.follow_once().await {
+                // The watch broke off: go on from the last revision seen.
+                Ok(()) => backoff = Duration::from_millis(50),
+                Err(Error::Compacted { .. }) => {
+                    if let Err(error) = self.fill().await {
+                        tracing::warn!(%error, "cannot reread the store");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the store's watch failed"),
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn follow_once(&self) -> Result<(), Error> {
+        let mut watch = self.storage.watch("/registry/", self.revision()).await?;
+        while let Some(notice) = watch.next().await {
+            let revision = match notice? {
+                Notice::Events(events) => {
+                    let kinds = self.kinds.load();
+                    let newest = events.last().map_or(0, |event| event.revision);
+                    for event in events {
+                        let owner = kinds.values().find(|cache| cache.owns(&event.key));
+                        if let Some(cache) = owner {
+                            cache.apply(event);
+                        }
+                    }
+                    newest
+                }
+                Notice::Progress(revision) => revision,
+            };
+            for cache in self.kinds.load().values() {
+                cache.advance(revision);
+            }
+            self.revision.send_if_modified(|at| {
+                let newer = *at < revision;
+                *at = revision.max(*at);
+                newer
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What a client is told when the store does not answer; the cause is logged.
+pub fn unavailable(error: Error) -> Status {
+    tracing::warn!(%error, "the store failed");
+    match error {
+        Error::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
+        Error::Unavailable(_) => {
+            let mut status = Status::new(503, "ServiceUnavailable", "the store is not available");
+            status.details =
+                Some(skiff_api::status::Details { retry_after_s: 1, ..skiff_api::status::Details::default() });
+            status
+        }
+        _ => Status::internal("the store failed"),
+    }
+}

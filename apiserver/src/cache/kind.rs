@@ -1,0 +1,189 @@
+//! The cache of one kind: a map that is swapped whole, and a ring of recent changes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use imbl::OrdMap;
+use skiff_api::kind::Kind;
+use skiff_storage::{Entry, Event, Revision};
+use tokio::sync::watch;
+
+use super::Item;
+
+/// Bytes of changes that a kind keeps for watches; the oldest go first.
+const RING_BYTES: usize = 16 << 20;
+/// Changes that a kind keeps for watches.
+const RING_CHANGES: usize = 8192;
+
+/// A kind's objects at one revision.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// By `namespace/name` or `name`.
+    pub items: OrdMap<Arc<str>, Arc<Item>>,
+    /// Everything up to here is in it.
+    pub revision: Revision,
+}
+
+/// One change of one object.
+#[derive(Debug)]
+pub struct Change {
+    /// When.
+    pub revision: Revision,
+    /// What it is now; `None` if it was deleted.
+    pub new: Option<Arc<Item>>,
+    /// What it was.
+    pub old: Option<Arc<Item>>,
+}
+
+/// The changes asked for are no longer kept.
+#[derive(Debug)]
+pub struct Missed;
+
+/// The cache of one kind.
+pub struct KindCache {
+    kind: Arc<Kind>,
+    prefix: String,
+    state: ArcSwap<Snapshot>,
+    ring: Mutex<Ring>,
+    revision: watch::Sender<Revision>,
+}
+
+#[derive(Default)]
+struct Ring {
+    changes: VecDeque<Arc<Change>>,
+    bytes: usize,
+    /// Changes after this revision are all here.
+    complete_after: Revision,
+}
+
+impl KindCache {
+    /// An empty cache.
+    pub fn new(kind: Arc<Kind>) -> Self {
+        let prefix = format!("/{}/", kind.prefix);
+        Self {
+            kind,
+            prefix,
+            state: ArcSwap::default(),
+            ring: Mutex::default(),
+            revision: watch::Sender::new(0),
+        }
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> &Arc<Kind> {
+        &self.kind
+    }
+
+    /// Whether a key of the store belongs to this kind.
+    pub fn owns(&self, key: &str) -> bool {
+        key.starts_with(&self.prefix)
+    }
+
+    /// The newest state.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.load_full()
+    }
+
+    /// The object, if it is there.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Item>> {
+        let state = self.state.load();
+        if self.kind.namespaced {
+            state.items.get(format!("{namespace}/{name}").as_str()).cloned()
+        } else {
+            state.items.get(name).cloned()
+        }
+    }
+
+    /// Follows the revision that this cache has reached.
+    pub fn subscribe(&self) -> watch::Receiver<Revision> {
+        self.revision.subscribe()
+    }
+
+    /// The changes after a revision, and the revision that they lead to.
+    pub fn changes(&self, after: Revision) -> Result<(Vec<Arc<Change>>, Revision), Missed> {
+        let ring = self.ring();
+        if after < ring.complete_after {
+            return Err(Missed);
+        }
+        let start = ring.changes.partition_point(|change| change.revision <= after);
+        Ok((ring.changes.range(start..).cloned().collect(), *self.revision.borrow()))
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().expect("no holder of this lock panics")
+    }
+
+    /// Replaces everything; watches that were behind are told that they missed something.
+    pub(super) fn reset(&self, entries: Vec<Entry>, revision: Revision) {
+        let mut items = OrdMap::new();
+        for entry in entries {
+            if let Some(item) = self.read(&entry.key, &entry.value, entry.revision) {
+                items.insert(item.key.clone(), item);
+            }
+        }
+        let mut ring = self.ring();
+        *ring = Ring { complete_after: revision, ..Ring::default() };
+        self.state.store(Arc::new(Snapshot { items, revision }));
+        self.revision.send_replace(revision);
+    }
+
+    /// Takes in one change. Only the follower of the store calls it.
+    pub(super) fn apply(&self, event: Event) {
+        let key = &event.key[self.prefix.len()..];
+        let mut state = (*self.state.load_full()).clone();
+        let old = state.items.get(key).cloned();
+        let new = event.value.and_then(|value: Bytes| self.read(&event.key, &value, event.revision));
+        match &new {
+            Some(item) => {
+                state.items.insert(item.key.clone(), item.clone());
+            }
+            None => {
+                state.items.remove(key);
+            }
+        }
+        state.revision = event.revision;
+        if new.is_some() || old.is_some() {
+            let mut ring = self.ring();
+            ring.push(Arc::new(Change { revision: event.revision, new, old }));
+        }
+        self.state.store(Arc::new(state));
+    }
+
+    /// Nothing at or below this revision is still to come.
+    pub(super) fn advance(&self, revision: Revision) {
+        let state = self.state.load_full();
+        if state.revision < revision {
+            self.state.store(Arc::new(Snapshot { items: state.items.clone(), revision }));
+        }
+        let _ring = self.ring();
+        self.revision.send_replace(revision);
+    }
+
+    fn read(&self, key: &str, value: &[u8], revision: Revision) -> Option<Arc<Item>> {
+        let item = Item::read(&self.kind, &key[self.prefix.len()..], value, revision);
+        if item.is_none() {
+            tracing::error!(key, "the store holds something that is not an object; it is not shown");
+        }
+        item.map(Arc::new)
+    }
+}
+
+impl Ring {
+    fn push(&mut self, change: Arc<Change>) {
+        self.bytes += change.weight();
+        self.changes.push_back(change);
+        while self.bytes > RING_BYTES || self.changes.len() > RING_CHANGES {
+            let Some(oldest) = self.changes.pop_front() else { break };
+            self.bytes -= oldest.weight();
+            self.complete_after = oldest.revision;
+        }
+    }
+}
+
+impl Change {
+    fn weight(&self) -> usize {
+        self.new.as_ref().or(self.old.as_ref()).map_or(0, |item| item.body.len())
+    }
+}

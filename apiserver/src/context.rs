@@ -1,0 +1,41 @@
+//! What every request carries along.
+
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+
+use crate::security::User;
+
+/// The one value that handlers, strategies and admission receive with a request.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Who asks.
+    pub user: User,
+    /// When the request came.
+    pub now: Timestamp,
+    /// Whether nothing may be stored.
+    pub dry_run: bool,
+    /// What goes out as `Warning` headers.
+    warnings: Arc<Mutex<Vec<String>>>,
+}
+
+impl Context {
+    /// A context for a request that came now.
+    pub fn new(user: User) -> Self {
+        Self { user, now: Timestamp::now(), dry_run: false, warnings: Arc::default() }
+    }
+
+    /// Adds a warning for the client; the same text goes out once.
+    pub fn warn(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut warnings = self.warnings.lock().expect("no holder of this lock panics");
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// The warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().expect("no holder of this lock panics").clone()
+    }
+}
