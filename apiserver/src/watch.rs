@@ -1,0 +1,221 @@
+//! Watching: a list that goes on as a stream of changes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures::stream;
+use http::Response;
+use serde_json::{Value, json};
+use skiff_api::status::Status;
+use skiff_storage::Revision;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::app::Call;
+use crate::cache::{Change, Item, KindCache};
+use crate::negotiate::{self, Form};
+use crate::read::{self, Selection};
+
+/// How often a client that wants bookmarks gets one.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long a watch lasts if the client does not say.
+const DEFAULT_TIMEOUT_S: u64 = 1800;
+
+/// Answers a watch.
+pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
+    if call.accept.refused {
+        return Err(read::not_acceptable());
+    }
+    let selection = Selection::of(call)?;
+    let cache = call.app.cache.of(&call.kind)?;
+    let asked = read::revision_of(call)?;
+    let initial = call.query.flag("sendInitialEvents");
+    let unset = call.query.get("resourceVersion").is_empty();
+    if unset || (initial && asked == 0) {
+        call.app.cache.catch_up().await?;
+    } else if asked > 0 && initial {
+        call.app.cache.reach(asked).await?;
+    }
+    let timeout_s = call.query.get("timeoutSeconds").parse().unwrap_or(DEFAULT_TIMEOUT_S);
+    let mut bookmarks = tokio::time::interval(BOOKMARK_EVERY);
+    bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    bookmarks.reset();
+    let mut watcher = Watcher {
+        call: call.clone(),
+        selection,
+        revisions: cache.subscribe(),
+        cache,
+        after: asked,
+        pending: VecDeque::new(),
+        bookmarks: call.query.flag("allowWatchBookmarks").then_some(bookmarks),
+        until: Instant::now() + Duration::from_secs(timeout_s),
+        columns_sent: false,
+        ended: false,
+    };
+    // Without a version, or from 0, a watch begins with what is there, as made-up additions.
+    if asked == 0 || initial {
+        watcher.begin(initial);
+    }
+    let frames = stream::unfold(watcher, |mut watcher| async move {
+        let frame = watcher.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(frame), watcher))
+    });
+    Ok(negotiate::json(200, Body::from_stream(frames)))
+}
+
+struct Watcher {
+    call: Call,
+    selection: Selection,
+    cache: Arc<KindCache>,
+    revisions: tokio::sync::watch::Receiver<Revision>,
+    after: Revision,
+    pending: VecDeque<Bytes>,
+    bookmarks: Option<Interval>,
+    until: Instant,
+    columns_sent: bool,
+    ended: bool,
+}
+
+impl Watcher {
+    fn begin(&mut self, mark_end: bool) {
+        let snapshot = self.cache.snapshot();
+        for item in snapshot.items.values() {
+            if self.selection.takes(&self.call, item) {
+                let frame = self.frame("ADDED", item);
+                self.pending.push_back(frame);
+            }
+        }
+        self.after = snapshot.revision;
+        if mark_end {
+            let frame = self.bookmark(true);
+            self.pending.push_back(frame);
+        }
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.pending.pop_front() {
+                // Frames that wait are sent in one piece: fewer wake-ups for both sides.
+                if self.pending.is_empty() {
+                    return Some(frame);
+                }
+                let mut batch = frame.to_vec();
+                while batch.len() < 64 << 10
+                    && let Some(frame) = self.pending.pop_front()
+                {
+                    batch.extend_from_slice(&frame);
+                }
+                return Some(batch.into());
+            }
+            if self.ended {
+                return None;
+            }
+            self.revisions.borrow_and_update();
+            match self.cache.changes(self.after) {
+                Ok((changes, revision)) => {
+                    for change in changes {
+                        if let Some(frame) = self.event(&change) {
+                            self.pending.push_back(frame);
+                        }
+                    }
+                    self.after = revision.max(self.after);
+                }
+                Err(_) => {
+                    let text = format!("too old resource version: {}", self.after);
+                    let status = Status::expired(text).to_object();
+                    self.pending.push_back(line(&json!({"type": "ERROR", "object": status})));
+                    self.ended = true;
+                }
+            }
+            if !self.pending.is_empty() {
+                continue;
+            }
+            let shutdown = self.call.app.shutdown.clone();
+            tokio::select! {
+                changed = self.revisions.changed() => changed.ok()?,
+                () = tokio::time::sleep_until(self.until) => self.ended = true,
+                () = shutdown.cancelled() => self.ended = true,
+                () = tick(&mut self.bookmarks) => {
+                    let frame = self.bookmark(false);
+                    self.pending.push_back(frame);
+                }
+            }
+        }
+    }
+
+    /// What a change is to this watcher: objects may enter and leave its selection.
+    fn event(&mut self, change: &Change) -> Option<Bytes> {
+        let takes = |item: &Option<Arc<Item>>| {
+            item.as_ref().filter(|item| self.selection.takes(&self.call, item)).cloned()
+        };
+        match (takes(&change.old), takes(&change.new)) {
+            (None, None) => None,
+            (None, Some(new)) => Some(self.frame("ADDED", &new)),
+            (Some(_), Some(new)) => Some(self.frame("MODIFIED", &new)),
+            (Some(old), None) => Some(self.frame("DELETED", &old.deleted_at(change.revision))),
+        }
+    }
+
+    fn frame(&mut self, event: &str, item: &Item) -> Bytes {
+        let call = &self.call;
+        match call.accept.form {
+            Form::Object => {
+                let mut out = Vec::with_capacity(item.body.len() + 128);
+                out.extend_from_slice(format!("{{\"type\":\"{event}\",\"object\":").as_bytes());
+                item.write_whole(&call.kind, &call.version, &mut out);
+                out.extend_from_slice(b"}\n");
+                out.into()
+            }
+            Form::Metadata => {
+                let object = item.object(&call.kind, &call.version);
+                line(&json!({"type": event, "object": negotiate::partial(&object)}))
+            }
+            Form::Table => {
+                let object = item.object(&call.kind, &call.version);
+                let meta = json!({"resourceVersion": item.revision.to_string()});
+                let first = !std::mem::replace(&mut self.columns_sent, true);
+                let table = read::table_of(call, std::iter::once(&object), meta, first);
+                line(&json!({"type": event, "object": table}))
+            }
+        }
+    }
+
+    fn bookmark(&self, initial_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": self.after.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let call = &self.call;
+        let object = match call.accept.form {
+            Form::Object => json!({
+                "kind": call.kind.kind, "apiVersion": call.kind.api_version(&call.version),
+                "metadata": metadata,
+            }),
+            Form::Metadata => json!({
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+            }),
+            Form::Table => json!({
+                "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                "columnDefinitions": null, "rows": [],
+            }),
+        };
+        line(&json!({"type": "BOOKMARK", "object": object}))
+    }
+}
+
+async fn tick(bookmarks: &mut Option<Interval>) {
+    match bookmarks {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn line(value: &Value) -> Bytes {
+    let mut out = value.to_string().into_bytes();
+    out.push(b'\n');
+    out.into()
+}

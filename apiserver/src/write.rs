@@ -1,0 +1,306 @@
+//! Writing: one pipeline for every kind and verb.
+//!
+//! decode → field validation → prune → default → normalise → mutating admission → prepare →
+//! validate → validating admission → write with a precondition → answer.
+
+mod body;
+mod delete;
+mod metadata;
+
+use axum::body::Body;
+use http::{Request, Response};
+use serde_json::{Value, json};
+use skiff_api::kind::Action;
+use skiff_api::status::Status;
+use skiff_api::{meta, patch, walk};
+use skiff_storage::{Error, Expect, Op, Revision};
+
+use crate::app::Call;
+use crate::cache::{Item, unavailable};
+use crate::{admission, read};
+
+pub use body::{FieldValidation, decode, read_all};
+pub use delete::{delete, delete_collection};
+
+/// How often a patch is computed anew when others write in between.
+const PATCH_TRIES: usize = 8;
+
+/// Answers a create.
+pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let object = decode(call, request).await?;
+    let (code, object) = create_object(call, object).await?;
+    read::object(call, code, &object)
+}
+
+/// Stores a new object that has been decoded; answers with the code and what was stored.
+pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value), Status> {
+    metadata::begin(call, &mut object)?;
+    let generate = meta::name(&object).is_empty();
+    let mut tries = if generate { 8 } else { 1 };
+    loop {
+        tries -= 1;
+        let mut candidate = object.clone();
+        if generate {
+            metadata::generate_name(&mut candidate);
+        }
+        let guard = call.app.allocator.lock(&call.kind).await;
+        let candidate = shape(call, candidate, None)?;
+        let name = meta::name(&candidate).to_owned();
+        let target = call.for_name(&name);
+        if call.context.dry_run {
+            if call.app.cache.of(&call.kind)?.get(call.namespace(), &name).is_some() {
+                return Err(Status::already_exists(&call.kind.group, &call.kind.plural, &name));
+            }
+            return Ok((201, candidate));
+        }
+        match commit(&target, Some(&candidate), Expect::Absent).await {
+            Ok(revision) => {
+                drop(guard);
+                return Ok((201, stamped(candidate, revision)));
+            }
+            Err(Error::Mismatch(_)) if generate && tries > 0 => {}
+            Err(Error::Mismatch(existing)) => {
+                return Err(clash(call, &name, existing.as_ref()));
+            }
+            Err(error) => return Err(unavailable(error)),
+        }
+    }
+}
+
+fn clash(call: &Call, name: &str, existing: Option<&skiff_storage::Entry>) -> Status {
+    let deleting = existing
+        .and_then(|entry| serde_json::from_slice::<Value>(&entry.value).ok())
+        .is_some_and(|object| meta::deletion_timestamp(&object).is_some());
+    let mut status = Status::already_exists(&call.kind.group, &call.kind.plural, name);
+    if deleting {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
+}
+
+/// Answers an update.
+pub async fn update(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let mut object = decode(call, request).await?;
+    if meta::name(&object).is_empty() {
+        let named = skiff_api::status::FieldError::required("metadata.name", "name is required");
+        if call.info.subresource.is_empty() {
+            return Err(Status::invalid(&call.kind.group, &call.kind.kind, "", &[named]));
+        }
+        object["metadata"]["name"] = call.name().into();
+    }
+    read::same_name(call, &object)?;
+    metadata::settle_namespace(call, &mut object)?;
+    let object = change(call, |_| Ok(object.clone())).await?;
+    read::object(call, 200, &object)
+}
+
+/// Answers a patch.
+pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let (sort, bytes, validation) = body::patch(call, request).await?;
+    let object = change(call, |live| {
+        let mut patched = match sort {
+            body::PatchSort::Json => patch::json(live, &bytes)?,
+            body::PatchSort::Merge => patch::merge(live, &bytes)?,
+            body::PatchSort::Strategic => patch::strategic(call.schema(), live, &bytes)?,
+        };
+        metadata::settle_namespace(call, &mut patched)?;
+        if meta::name(&patched) != call.name() {
+            let bad = meta::name(&patched).to_owned();
+            let error = skiff_api::status::FieldError::invalid("metadata.name", bad, "field is immutable");
+            return Err(Status::invalid(&call.kind.group, &call.kind.kind, call.name(), &[error]));
+        }
+        body::check_fields(call, &mut patched, &[], validation)?;
+        Ok(patched)
+    })
+    .await?;
+    read::object(call, 200, &object)
+}
+
+/// Changes a live object by `make(live) → new`, again from a fresh read if it was computed from
+/// an old one. Answers with what is stored then.
+pub async fn change(
+    call: &Call,
+    make: impl Fn(&Value) -> Result<Value, Status>,
+) -> Result<Value, Status> {
+    let mut cached = call.app.cache.of(&call.kind)?.get(call.namespace(), call.name());
+    for _ in 0..PATCH_TRIES {
+        let (live, fresh) = match cached.take() {
+            Some(item) => (item, false),
+            None => (std::sync::Arc::new(fresh(call).await?.ok_or_else(|| call.not_found())?), true),
+        };
+        let old = live.object(&call.kind, &call.version);
+        let computed = make(&old).and_then(|new| {
+            metadata::check_precondition(call, &new, &old)?;
+            Ok(new)
+        });
+        let guard = call.app.allocator.lock(&call.kind).await;
+        let computed = computed.and_then(|new| {
+            let pinned = !meta::resource_version(&new).is_empty();
+            Ok((shape(call, new, Some(&old))?, pinned))
+        });
+        // A refusal or a no-op counts only if it was computed from the newest state.
+        let (new, _pinned) = match computed {
+            Ok((new, _)) if same(&new, &old) && !fresh => continue,
+            Ok(done) => done,
+            Err(_) if !fresh => continue,
+            Err(status) => return Err(status),
+        };
+        if same(&new, &old) || call.context.dry_run {
+            return Ok(stamped(new, live.revision));
+        }
+        let expect = Expect::Revision(live.revision);
+        let gone = metadata::is_finished(&call.kind, &new);
+        match commit(call, (!gone).then_some(&new), expect).await {
+            Ok(revision) => {
+                drop(guard);
+                return Ok(stamped(new, revision));
+            }
+            Err(Error::Mismatch(_)) => {}
+            Err(error) => return Err(unavailable(error)),
+        }
+    }
+    Err(Status::modified(&call.kind.group, &call.kind.plural, call.name()))
+}
+
+/// The newest state of this call's object, from the store itself.
+pub async fn fresh(call: &Call) -> Result<Option<Item>, Status> {
+    let key = call.kind.key(call.namespace(), call.name());
+    let (entry, _) = call.app.storage.get(&key).await.map_err(unavailable)?;
+    let root = call.kind.prefix.len() + 2;
+    Ok(entry.and_then(|entry| Item::read(&call.kind, &entry.key[root..], &entry.value, entry.revision)))
+}
+
+/// Everything between decoding and storing.
+fn shape(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Value, Status> {
+    let schema = call.schema();
+    walk::default(schema, &mut new);
+    walk::normalise(schema, &mut new);
+    match old {
+        None => metadata::create(call, &mut new)?,
+        Some(old) => {
+            restrict(call, &mut new, old);
+            metadata::update(call, &mut new, old)?;
+        }
+    }
+    if call.info.subresource.is_empty() {
+        admission::mutate(call, &mut new, old)?;
+        call.app.allocator.allocate(call, &mut new, old)?;
+    }
+    let strategy = skiff_api::strategy::of(&call.kind);
+    strategy.prepare(&mut new, old);
+    walk::default(schema, &mut new);
+    walk::normalise(schema, &mut new);
+    if let Some(old) = old {
+        metadata::count_generation(&call.kind, &mut new, old);
+    }
+    let mut errors = skiff_api::strategy::check_metadata(&call.kind, &new, old);
+    errors.extend(walk::check(schema, &new, ""));
+    if errors.is_empty() {
+        errors.extend(strategy.validate(&new, old));
+    }
+    if !errors.is_empty() {
+        let name = meta::name(&new);
+        return Err(Status::invalid(&call.kind.group, &call.kind.kind, name, &errors));
+    }
+    admission::validate(call, &new, old)?;
+    for warning in strategy.warnings(&new) {
+        call.context.warn(warning);
+    }
+    if call.kind.inert && old.is_none() {
+        call.context.warn(format!(
+            "{} is stored and served, but nothing in this cluster acts on it yet",
+            call.kind.qualified()
+        ));
+    }
+    Ok(new)
+}
+
+/// What this call may change: a view's own fields, or all that no view owns.
+fn restrict(call: &Call, new: &mut Value, old: &Value) {
+    if let Some(Action::View(paths)) = call.action() {
+        let mut result = old.clone();
+        result["metadata"] = new["metadata"].take();
+        for path in paths {
+            copy(path, new, &mut result);
+        }
+        *new = result;
+    } else if call.info.subresource.is_empty() && has_status(call) {
+        copy("status", old, new);
+    }
+}
+
+fn has_status(call: &Call) -> bool {
+    call.kind.version(&call.version).is_some_and(|version| version.subresources.contains_key("status"))
+}
+
+fn copy(path: &str, from: &Value, to: &mut Value) {
+    let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut source = Some(from);
+    let mut target = to;
+    for part in parents.split('.').filter(|part| !part.is_empty()) {
+        source = source.and_then(|value| value.get(part));
+        target = &mut target[part];
+    }
+    match source.and_then(|value| value.get(last)) {
+        Some(value) => target[last] = value.clone(),
+        None => {
+            if let Some(object) = target.as_object_mut() {
+                object.remove(last);
+            }
+        }
+    }
+}
+
+fn same(new: &Value, old: &Value) -> bool {
+    let strip = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
+        object
+    };
+    strip(new) == strip(old)
+}
+
+/// Writes (or, for `None`, deletes) in a task of its own, so that a caller who hangs up cannot
+/// tear it; waits until the cache shows it, so that the next read does too.
+pub async fn commit(call: &Call, object: Option<&Value>, expect: Expect) -> Result<Revision, Error> {
+    let key = call.kind.key(call.namespace(), call.name());
+    let op = match object {
+        Some(object) => Op::Put { value: stored(object).into(), ttl_s: call.kind.ttl_s },
+        None => Op::Delete,
+    };
+    let app = call.app.clone();
+    let ordered = app.allocator.orders(&call.kind);
+    let write = tokio::spawn(async move {
+        let revision = app.storage.write(&key, expect, op).await?;
+        if ordered {
+            // Allocation reads the cache, under the lock that this call holds.
+            let _ = app.cache.reach(revision).await;
+        }
+        Ok(revision)
+    });
+    write.await.map_err(|error| Error::Unavailable(error.to_string()))?
+}
+
+fn stored(object: &Value) -> Vec<u8> {
+    let mut object = object.clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
+    object.to_string().into_bytes()
+}
+
+fn stamped(mut object: Value, revision: Revision) -> Value {
+    object["metadata"]["resourceVersion"] = json!(revision.to_string());
+    object
+}
+
+impl Call {
+    /// The same call for an object of that name.
+    pub fn for_name(&self, name: &str) -> Self {
+        let mut call = self.clone();
+        call.info.name = name.to_owned();
+        call
+    }
+}

@@ -1,0 +1,213 @@
+//! Deleting: at once, gracefully, or after finalizers; one object or a selection.
+
+use axum::body::Body;
+use http::{Request, Response};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use skiff_api::meta;
+use skiff_api::status::Status;
+use skiff_storage::{Error, Expect};
+
+use super::{body, commit, fresh, metadata, stamped};
+use crate::app::Call;
+use crate::cache::unavailable;
+use crate::negotiate;
+use crate::read::Selection;
+
+/// How often a delete is tried when others write in between.
+const TRIES: usize = 16;
+/// The grace period of a pod that names none.
+const DEFAULT_GRACE_S: i64 = 30;
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// What a client may say of a delete.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Options {
+    grace_period_seconds: Option<i64>,
+    propagation_policy: Option<String>,
+    orphan_dependents: Option<bool>,
+    preconditions: Preconditions,
+    dry_run: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+async fn options(call: &Call, request: Request<Body>) -> Result<(Options, bool), Status> {
+    let (object, _) = body::parse(request).await?;
+    let mut options = match object {
+        Value::Null => Options::default(),
+        object => serde_json::from_value(object)
+            .map_err(|error| Status::bad_request(format!("DeleteOptions: {error}")))?,
+    };
+    if let Ok(seconds) = call.query.get("gracePeriodSeconds").parse() {
+        options.grace_period_seconds = Some(seconds);
+    }
+    if !call.query.get("propagationPolicy").is_empty() {
+        options.propagation_policy = Some(call.query.get("propagationPolicy").to_owned());
+    }
+    let known = ["Orphan", "Background", "Foreground"];
+    if let Some(policy) = &options.propagation_policy
+        && !known.contains(&policy.as_str())
+    {
+        return Err(Status::invalid(
+            "meta.k8s.io",
+            "DeleteOptions",
+            "",
+            &[skiff_api::status::FieldError::not_supported("propagationPolicy", policy.as_str(), &known)],
+        ));
+    }
+    let dry = call.context.dry_run || options.dry_run.iter().any(|text| text == "All");
+    Ok((options, dry))
+}
+
+/// Answers a delete.
+pub async fn delete(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let (options, dry_run) = options(call, request).await?;
+    let deleted = delete_one(call, &options, dry_run).await?;
+    let answer = match deleted {
+        Deleted::Waits(object) => object,
+        Deleted::Gone(object) if call.kind.graceful => object,
+        Deleted::Gone(object) => json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+            "details": {
+                "name": call.name(), "group": call.kind.group, "kind": call.kind.plural,
+                "uid": meta::uid(&object),
+            },
+        }),
+    };
+    Ok(negotiate::value(200, &answer, &call.accept))
+}
+
+/// Answers a deletecollection: every selected object, each by the rules of a single delete.
+pub async fn delete_collection(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let (options, dry_run) = options(call, request).await?;
+    let selection = Selection::of(call)?;
+    call.app.cache.catch_up().await?;
+    let snapshot = call.app.cache.of(&call.kind)?.snapshot();
+    let mut deleted = Vec::new();
+    for item in snapshot.items.values().filter(|item| selection.takes(call, item)) {
+        let mut one = call.for_name(item.name());
+        item.namespace().clone_into(&mut one.info.namespace);
+        match delete_one(&one, &options, dry_run).await {
+            Ok(Deleted::Waits(object) | Deleted::Gone(object)) => deleted.push(object),
+            Err(status) if status.code == 404 => {}
+            Err(status) => return Err(status),
+        }
+    }
+    let list = json!({
+        "kind": call.kind.list_kind, "apiVersion": call.kind.api_version(&call.version),
+        "metadata": {"resourceVersion": snapshot.revision.to_string()}, "items": deleted,
+    });
+    Ok(negotiate::value(200, &list, &call.accept))
+}
+
+enum Deleted {
+    /// It goes when its finalizers or its grace period are done.
+    Waits(Value),
+    /// It is gone.
+    Gone(Value),
+}
+
+async fn delete_one(call: &Call, options: &Options, dry_run: bool) -> Result<Deleted, Status> {
+    for _ in 0..TRIES {
+        let item = fresh(call).await?.ok_or_else(|| call.not_found())?;
+        let old = item.object(&call.kind, &call.version);
+        check(call, options, &old)?;
+        crate::admission::deletable(call, &old)?;
+        let new = mark(call, options, old.clone());
+        let gone = metadata::is_finished(&call.kind, &new);
+        if dry_run {
+            return Ok(if gone { Deleted::Gone(new) } else { Deleted::Waits(new) });
+        }
+        if !gone && new == old {
+            return Ok(Deleted::Waits(new));
+        }
+        match commit(call, (!gone).then_some(&new), Expect::Revision(item.revision)).await {
+            Ok(revision) if gone => return Ok(Deleted::Gone(stamped(new, revision))),
+            Ok(revision) => return Ok(Deleted::Waits(stamped(new, revision))),
+            Err(Error::Mismatch(_)) => {}
+            Err(error) => return Err(unavailable(error)),
+        }
+    }
+    Err(Status::modified(&call.kind.group, &call.kind.plural, call.name()))
+}
+
+fn check(call: &Call, options: &Options, old: &Value) -> Result<(), Status> {
+    let pairs = [
+        ("UID", &options.preconditions.uid, meta::uid(old)),
+        ("ResourceVersion", &options.preconditions.resource_version, meta::resource_version(old)),
+    ];
+    for (what, wanted, live) in pairs {
+        if let Some(wanted) = wanted
+            && wanted != live
+        {
+            let why = format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {live}"
+            );
+            return Err(Status::conflict(&call.kind.group, &call.kind.plural, call.name(), &why));
+        }
+    }
+    Ok(())
+}
+
+/// The object as a delete leaves it, if anything keeps it.
+fn mark(call: &Call, options: &Options, mut object: Value) -> Value {
+    let now = call.context.now;
+    let policy = match (&options.propagation_policy, options.orphan_dependents) {
+        (Some(policy), _) => policy.as_str(),
+        (None, Some(true)) => "Orphan",
+        _ => "",
+    };
+    let mut finalizers: Vec<String> = meta::finalizers(&object).iter().map(ToString::to_string).collect();
+    if !policy.is_empty() {
+        finalizers.retain(|name| name != ORPHAN && name != FOREGROUND);
+        match policy {
+            "Orphan" => finalizers.push(ORPHAN.into()),
+            "Foreground" => finalizers.push(FOREGROUND.into()),
+            _ => {}
+        }
+        object["metadata"]["finalizers"] = json!(finalizers);
+        if finalizers.is_empty()
+            && let Some(metadata) = object["metadata"].as_object_mut()
+        {
+            metadata.remove("finalizers");
+        }
+    }
+    let deleting = meta::deletion_timestamp(&object).is_some();
+    if call.kind.graceful {
+        let grace = grace_s(options, &object);
+        let left = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
+        if !deleting || left.is_some_and(|left| grace < left) {
+            let from = if deleting { now } else { call.context.now };
+            let at = from.checked_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
+            object["metadata"]["deletionTimestamp"] = metadata::time(at).into();
+            object["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+        }
+    } else if !deleting {
+        object["metadata"]["deletionTimestamp"] = metadata::time(now).into();
+        object["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+    }
+    if call.kind.plural == "namespaces" {
+        object["status"]["phase"] = "Terminating".into();
+    }
+    object
+}
+
+/// How long a pod may take to end. One that no node runs needs no time.
+fn grace_s(options: &Options, pod: &Value) -> i64 {
+    let unassigned = pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if unassigned || ended {
+        return 0;
+    }
+    let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(DEFAULT_GRACE_S);
+    options.grace_period_seconds.unwrap_or(own).max(0)
+}

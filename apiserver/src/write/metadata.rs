@@ -1,0 +1,163 @@
+//! The part of an object that the server itself keeps: identity, times, generation, finalizers.
+
+use rand::Rng;
+use serde_json::{Map, Value, json};
+use skiff_api::kind::Kind;
+use skiff_api::meta;
+use skiff_api::status::{FieldError, Status};
+
+use crate::app::Call;
+
+/// Fields of `metadata` that clients cannot change.
+const KEPT: [&str; 6] =
+    ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"];
+/// What generated names end with: no vowels and nothing that looks alike, as upstream.
+const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_LENGTH: usize = 5;
+const GENERATED_BASE_MAX: usize = 58;
+
+/// Checks the namespace of an object against the path's, and fills it in.
+pub fn settle_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
+    if !call.kind.namespaced {
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("namespace");
+        }
+        return Ok(());
+    }
+    let given = meta::namespace(object);
+    if !given.is_empty() && given != call.namespace() {
+        return Err(Status::bad_request(format!(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )));
+    }
+    object["metadata"]["namespace"] = call.namespace().into();
+    Ok(())
+}
+
+/// What a create needs before it has a name.
+pub fn begin(call: &Call, object: &mut Value) -> Result<(), Status> {
+    settle_namespace(call, object)?;
+    let metadata = object["metadata"].as_object_mut().expect("decoding made metadata an object");
+    if metadata.get("resourceVersion").and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+        return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
+    }
+    for key in KEPT.into_iter().chain(["resourceVersion", "managedFields"]) {
+        metadata.remove(key);
+    }
+    let empty = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().is_empty();
+    if empty("name") && empty("generateName") {
+        let error = FieldError::required("metadata.name", "name or generateName is required");
+        return Err(Status::invalid(&call.kind.group, &call.kind.kind, "", &[error]));
+    }
+    Ok(())
+}
+
+/// Gives an object with `generateName` a name.
+pub fn generate_name(object: &mut Value) {
+    let base: String =
+        object["metadata"]["generateName"].as_str().unwrap_or_default().chars().take(GENERATED_BASE_MAX).collect();
+    let mut random = rand::rng();
+    let suffix: String =
+        (0..SUFFIX_LENGTH).map(|_| char::from(SUFFIX[random.random_range(0..SUFFIX.len())])).collect();
+    object["metadata"]["name"] = format!("{base}{suffix}").into();
+}
+
+/// What the server gives a new object.
+pub fn create(call: &Call, object: &mut Value) -> Result<(), Status> {
+    let metadata = object["metadata"].as_object_mut().expect("decoding made metadata an object");
+    metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
+    metadata.insert("creationTimestamp".into(), time(call.context.now).into());
+    if call.kind.generation {
+        metadata.insert("generation".into(), 1.into());
+    }
+    let version = call.kind.version(&call.version).expect("the registry matched this version");
+    if version.subresources.contains_key("status")
+        && let Some(top) = object.as_object_mut()
+    {
+        top.remove("status");
+    }
+    Ok(())
+}
+
+/// A time as objects show it: seconds, UTC.
+pub fn time(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Refuses a write that was made from another version or another object than the live one.
+pub fn check_precondition(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
+    let asked = meta::resource_version(new);
+    let stale = !asked.is_empty() && asked != "0" && asked != meta::resource_version(old);
+    let (uid, live) = (meta::uid(new), meta::uid(old));
+    if !uid.is_empty() && uid != live {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {live}"
+        );
+        return Err(Status::conflict(&call.kind.group, &call.kind.plural, call.name(), &why));
+    }
+    if stale {
+        return Err(Status::modified(&call.kind.group, &call.kind.plural, call.name()));
+    }
+    Ok(())
+}
+
+/// Restores what clients cannot change.
+pub fn update(call: &Call, new: &mut Value, old: &Value) -> Result<(), Status> {
+    let before = old["metadata"].as_object().cloned().unwrap_or_default();
+    if !new["metadata"].is_object() {
+        new["metadata"] = Value::Object(Map::new());
+    }
+    let metadata = new["metadata"].as_object_mut().expect("it was made one above");
+    metadata.remove("managedFields");
+    for key in KEPT.into_iter().chain(["name", "namespace"]) {
+        match before.get(key) {
+            Some(value) => metadata.insert(key.into(), value.clone()),
+            None => metadata.remove(key),
+        };
+    }
+    if meta::deletion_timestamp(old).is_some() {
+        let had = meta::finalizers(old);
+        let added: Vec<_> = meta::finalizers(new).into_iter().filter(|name| !had.contains(name)).collect();
+        if !added.is_empty() {
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+            );
+            let error = FieldError::forbidden("metadata.finalizers", detail);
+            return Err(Status::invalid(&call.kind.group, &call.kind.kind, call.name(), &[error]));
+        }
+    }
+    Ok(())
+}
+
+/// Counts a change of anything but metadata and status.
+pub fn count_generation(kind: &Kind, new: &mut Value, old: &Value) {
+    if !kind.generation {
+        return;
+    }
+    let rest = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(top) = object.as_object_mut() {
+            top.remove("metadata");
+            top.remove("status");
+        }
+        object
+    };
+    if rest(new) != rest(old) {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+        new["metadata"]["generation"] = json!(generation + 1);
+    }
+}
+
+/// Whether an object that is being deleted has nothing left to wait for.
+pub fn is_finished(kind: &Kind, object: &Value) -> bool {
+    if meta::deletion_timestamp(object).is_none() || !meta::finalizers(object).is_empty() {
+        return false;
+    }
+    if kind.graceful {
+        return object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0;
+    }
+    if kind.plural == "namespaces" {
+        return object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+    }
+    true
+}
