@@ -7,10 +7,14 @@
 //! It never uses the engine's restart policy, never restarts a pod elsewhere, and never deletes a Pod object
 //! before all of its containers have ended.
 
+pub mod backoff;
 pub mod config;
 pub mod cri;
 pub mod docker;
 pub mod error;
+pub mod quantity;
+pub mod status;
+pub mod step;
 
 pub use config::{Config, RuntimeKind};
 pub use error::{Error, Result};
