@@ -1,0 +1,101 @@
+//! What hangs off an object: views of it, and things one does to it.
+
+mod scale;
+mod token;
+
+use axum::body::Body;
+use http::{Request, Response};
+use serde_json::{Value, json};
+use skiff_api::kind::Action;
+use skiff_api::meta;
+use skiff_api::status::Status;
+
+use crate::app::Call;
+use crate::{negotiate, node, read, write};
+
+/// Answers a request for a subresource.
+pub async fn answer(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let action = call.action().cloned().ok_or_else(Status::no_such_path)?;
+    let verb = call.info.verb.as_str();
+    match (action, verb) {
+        (Action::View(_), "get") => read::get(call).await,
+        (Action::View(_), "update") => write::update(call, request).await,
+        (Action::View(_), "patch") => write::patch(call, request).await,
+        (Action::Scale { spec_replicas, status_replicas, selector }, _) => {
+            let paths = scale::Paths { spec_replicas, status_replicas, selector };
+            scale::answer(call, &paths, request).await
+        }
+        (Action::Custom, _) => custom(call, request).await,
+        _ => Err(Status::method_not_supported(&call.kind.group, &call.kind.plural, verb)),
+    }
+}
+
+async fn custom(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    match (call.info.subresource.as_str(), call.info.verb.as_str()) {
+        ("binding", "create") => bind(call, request).await,
+        ("eviction", "create") => evict(call, request).await,
+        ("token", "create") => token::create(call, request).await,
+        ("log", "get") => node::log(call, request).await,
+        ("exec" | "attach" | "portforward", "get" | "create") => node::stream(call, request).await,
+        (name, _) => {
+            Err(Status::not_implemented(&format!("the subresource {name} of {}", call.kind.qualified())))
+        }
+    }
+}
+
+/// Gives a pod its node. A pod is bound once.
+async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let (binding, _) = write::parse(request).await?;
+    let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
+    if node.is_empty() {
+        return Err(Status::bad_request("target.name: Required value"));
+    }
+    let uid = meta::uid(&binding).to_owned();
+    let mut call = call.clone();
+    "binding".clone_into(&mut call.info.subresource);
+    let now = write::time(call.context.now);
+    write::change(&call, |pod| {
+        if !uid.is_empty() && uid != meta::uid(pod) {
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                meta::uid(pod)
+            );
+            return Err(Status::conflict("", "pods/binding", call.name(), &why));
+        }
+        if meta::deletion_timestamp(pod).is_some() {
+            let why = format!("pod {} is being deleted, cannot be assigned to a host", call.name());
+            return Err(Status::conflict("", "pods/binding", call.name(), &why));
+        }
+        let bound = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        if !bound.is_empty() {
+            let why = format!("pod {} is already assigned to node {bound:?}", call.name());
+            return Err(Status::conflict("", "pods/binding", call.name(), &why));
+        }
+        let mut pod = pod.clone();
+        pod["spec"]["nodeName"] = node.as_str().into();
+        let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.retain(|condition| condition["type"] != "PodScheduled");
+        conditions.push(json!({
+            "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now,
+        }));
+        pod["status"]["conditions"] = conditions.into();
+        Ok(pod)
+    })
+    .await?;
+    Ok(success(call.context.dry_run))
+}
+
+fn success(_dry: bool) -> Response<Body> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    negotiate::json(201, status.to_string())
+}
+
+/// Deletes a pod on behalf of someone who drains its node.
+async fn evict(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let (eviction, _) = write::parse(request).await?;
+    let options = eviction.get("deleteOptions").cloned().unwrap_or(Value::Null);
+    let mut plain = call.clone();
+    plain.info.subresource.clear();
+    write::delete_with(&plain, options).await?;
+    Ok(success(call.context.dry_run))
+}
