@@ -19,8 +19,7 @@ use crate::context::Context;
 use crate::negotiate::{self, Accept};
 use crate::node::NodeDialer;
 use crate::request::{self, Query, RequestInfo};
-use crate::security::authenticate::ServiceAccountTokens;
-use crate::security::{Attributes, Decision, User};
+use crate::security::{self, Attributes, Authenticator, Authorizer, Credentials, Decision, ServiceAccountTokens, User};
 use crate::{discovery, lookup, read, review, subresource, watch, write};
 
 /// What the API server is told at start.
@@ -50,14 +49,14 @@ pub struct App {
     pub cache: Arc<Cache>,
     /// The store, for writes and for reads that must be fresh.
     pub storage: Arc<dyn Storage>,
-    /// Signs and checks service-account tokens.
-    pub tokens: ServiceAccountTokens,
+    /// Finds out who asks; signs and checks service-account tokens.
+    pub authenticator: Authenticator,
     /// What needs an order over all Services.
     pub allocator: Allocator,
     /// The way to node agents.
     pub nodes: NodeDialer,
     /// Answers who may do what.
-    pub authorizer: lookup::Authorizer,
+    pub authorizer: lookup::Live,
     ready: AtomicBool,
     /// Ends watches when the server stops.
     pub shutdown: CancellationToken,
@@ -68,8 +67,8 @@ pub struct App {
 pub enum Identity {
     /// A component in this process; only the binary builds this.
     Known(User),
-    /// The subject of a verified client certificate.
-    Certificate(User),
+    /// The DER of a client certificate that TLS has verified.
+    Certificate(Arc<[u8]>),
     /// Whoever the request's own credentials say.
     Unknown,
 }
@@ -83,11 +82,12 @@ impl App {
     ) -> anyhow::Result<Arc<Self>> {
         let registry = skiff_api::builtin::registry();
         let cache = Cache::start(storage.clone(), &registry, shutdown.clone()).await?;
+        let tokens = ServiceAccountTokens::new(&config.service_account_key_pem).map_err(anyhow::Error::msg)?;
         let app = Arc::new(Self {
-            tokens: ServiceAccountTokens::new(&config.service_account_key_pem)?,
+            authenticator: Authenticator::new(tokens),
             allocator: Allocator::new(&config)?,
             nodes: NodeDialer::new(&config)?,
-            authorizer: lookup::Authorizer::new(),
+            authorizer: lookup::Live::default(),
             registry: ArcSwap::from_pointee(registry),
             cache,
             storage,
@@ -178,34 +178,16 @@ impl App {
     }
 
     fn identify(&self, request: &Request<Body>, identity: Identity) -> Result<User, Status> {
-        match identity {
-            Identity::Known(user) | Identity::Certificate(user) => Ok(user),
-            Identity::Unknown => {
-                let header = request.headers().get(header::AUTHORIZATION);
-                let bearer = header
-                    .and_then(|value| value.to_str().ok())
-                    .and_then(|text| text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")));
-                match bearer {
-                    Some(token) => self.user_of_token(token.trim()),
-                    None if matches!(
-                        request.uri().path().trim_end_matches('/'),
-                        "/healthz" | "/livez" | "/readyz" | "/version"
-                    ) =>
-                    {
-                        Ok(User::anonymous())
-                    }
-                    None => Err(Status::unauthorized()),
-                }
-            }
-        }
-    }
-
-    fn user_of_token(&self, token: &str) -> Result<User, Status> {
+        let certificate = match &identity {
+            Identity::Known(user) => return Ok(user.clone()),
+            Identity::Certificate(der) => Some(&**der),
+            Identity::Unknown => None,
+        };
+        let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let credentials = Credentials { certificate, authorization };
         let objects = lookup::Objects(self.cache.clone());
-        self.tokens.verify(token, &[], &objects).map_err(|error| {
-            tracing::debug!(%error, "a token was refused");
-            Status::unauthorized()
-        })
+        let now_s = jiff::Timestamp::now().as_second();
+        self.authenticator.authenticate(request.uri().path(), &credentials, &objects, now_s)
     }
 
     /// `Impersonate-User` and its kin: allowed to whom RBAC gives the verb `impersonate`.
@@ -231,12 +213,12 @@ impl App {
             None => ("users", String::new(), name.clone()),
         }];
         questions.extend(groups.iter().map(|group| ("groups", String::new(), group.clone())));
-        for (resource, namespace, name) in questions {
+        for (resource, namespace, name) in &questions {
             let attributes = Attributes {
-                user: user.clone(),
-                verb: "impersonate".into(),
-                version: "v1".into(),
-                resource: resource.into(),
+                user: &user,
+                verb: "impersonate",
+                version: "v1",
+                resource,
                 namespace,
                 name,
                 resource_request: true,
@@ -257,29 +239,21 @@ impl App {
     }
 
     fn authorize(&self, user: &User, info: &RequestInfo, query: &Query) -> Result<(), Status> {
-        let attributes = Attributes {
-            user: user.clone(),
-            verb: info.verb.clone(),
-            group: info.group.clone(),
-            version: info.version.clone(),
-            resource: info.resource.clone(),
-            subresource: info.subresource.clone(),
-            namespace: info.namespace.clone(),
-            name: if info.name.is_empty() { name_selected(query) } else { info.name.clone() },
-            path: info.path.clone(),
-            resource_request: info.is_resource,
-            field_selector: Some(query.get("fieldSelector").to_owned()).filter(|text| !text.is_empty()),
-            ..Attributes::default()
-        };
+        let selected = name_selected(query);
+        let mut attributes =
+            Attributes::of(user, info, query.get("fieldSelector"), query.get("labelSelector"));
+        if info.name.is_empty() {
+            attributes.name = &selected;
+        }
         self.decide(&attributes)
     }
 
     /// Refuses what the authorizers do not allow, in upstream's words.
-    pub fn decide(&self, attributes: &Attributes) -> Result<(), Status> {
+    pub fn decide(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
         match self.authorizer.authorize(attributes) {
             Decision::Allow(_) => Ok(()),
             Decision::NoOpinion(reason) | Decision::Deny(reason) => {
-                Err(crate::security::rbac::forbidden(attributes, &reason))
+                Err(security::forbidden(attributes, &reason))
             }
         }
     }

@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod allocate;
 pub mod app;
+mod bootstrap;
 pub mod cache;
 pub mod context;
 pub mod discovery;

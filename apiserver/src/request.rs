@@ -110,7 +110,10 @@ pub fn percent(text: &str, plus: bool) -> String {
 
 /// The query of a URL: each key with all its values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Query(BTreeMap<String, Vec<String>>);
+pub struct Query {
+    text: String,
+    map: BTreeMap<String, Vec<String>>,
+}
 
 impl Query {
     /// Reads `a=b&c=d`.
@@ -120,22 +123,27 @@ impl Query {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             map.entry(percent(key, true)).or_default().push(percent(value, true));
         }
-        Self(map)
+        Self { text: text.to_owned(), map }
+    }
+
+    /// The query as it was sent.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The first value of a key, or the empty string.
     pub fn get(&self, key: &str) -> &str {
-        self.0.get(key).and_then(|values| values.first()).map_or("", String::as_str)
+        self.map.get(key).and_then(|values| values.first()).map_or("", String::as_str)
     }
 
     /// All values of a key.
     pub fn all(&self, key: &str) -> &[String] {
-        self.0.get(key).map_or(&[], Vec::as_slice)
+        self.map.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a key is set to something other than `false` or `0`.
     pub fn flag(&self, key: &str) -> bool {
-        self.0.contains_key(key) && !matches!(self.get(key), "false" | "0")
+        self.map.contains_key(key) && !matches!(self.get(key), "false" | "0")
     }
 }
 

@@ -31,7 +31,6 @@ use skiff_api::status::Status;
 
 use crate::request::RequestInfo;
 
-pub use authenticate::{Authenticator, Credentials};
 pub use authority::Authority;
 pub use token::ServiceAccountTokens;
 
@@ -85,6 +84,11 @@ impl User {
         (!name.is_empty() && self.is_in(NODES)).then_some(name)
     }
 }
+
+/// Credentials that are not believed, or a key that is not usable: why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
 
 static NOBODY: User =
     User { name: String::new(), uid: String::new(), groups: Vec::new(), extra: BTreeMap::new() };
@@ -145,7 +149,7 @@ impl<'a> Attributes<'a> {
         field_selector: &'a str,
         label_selector: &'a str,
     ) -> Self {
-        Self {
+        let mut attributes = Self {
             user,
             verb: &info.verb,
             group: &info.group,
@@ -158,7 +162,12 @@ impl<'a> Attributes<'a> {
             resource_request: info.is_resource,
             field_selector,
             label_selector,
+        };
+        // A list or watch of one object by its name is decided by that name, as upstream does.
+        if info.name.is_empty() && matches!(attributes.verb, "list" | "watch" | "deletecollection") {
+            attributes.name = attributes.selected_field("metadata.name").unwrap_or_default();
         }
+        attributes
     }
 
     /// The value that the field selector demands of `field` by equality.
@@ -200,6 +209,11 @@ impl Decision {
 pub trait Authorizer: Send + Sync {
     /// Whether a request may pass.
     fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+
+    /// The rules that a user has in a namespace, and whether these are all.
+    fn rules(&self, _user: &User, _namespace: &str) -> (Vec<rbac::Rule>, bool) {
+        (Vec::new(), false)
+    }
 }
 
 /// The one window on stored objects: the current state, by plural, namespace (empty for the cluster scope), name.

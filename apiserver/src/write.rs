@@ -19,8 +19,9 @@ use crate::app::Call;
 use crate::cache::{Item, unavailable};
 use crate::{admission, read};
 
-pub use body::{FieldValidation, decode, read_all};
-pub use delete::{delete, delete_collection};
+pub use body::{PatchSort, decode, parse, patch as patch_body, read_all};
+pub use delete::{delete, delete_collection, delete_with};
+pub use metadata::{generate_name, time};
 
 /// How often a patch is computed anew when others write in between.
 const PATCH_TRIES: usize = 8;

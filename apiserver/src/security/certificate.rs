@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::User;
+use super::{AUTHENTICATED, Invalid, User};
 
 /// The extra key under which upstream tells which credential was used.
 pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
@@ -12,15 +12,16 @@ pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 ///
 /// # Errors
 /// The certificate cannot be read or has no common name.
-pub fn user(der: &[u8]) -> Result<User, String> {
+pub fn user(der: &[u8]) -> Result<User, Invalid> {
     let (_, certificate) =
-        X509Certificate::from_der(der).map_err(|error| format!("the client certificate cannot be read: {error}"))?;
+        X509Certificate::from_der(der).map_err(|error| Invalid(format!("the client certificate cannot be read: {error}")))?;
     let subject = certificate.subject();
     let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok()).unwrap_or_default();
     if name.is_empty() {
-        return Err("the client certificate has no common name".into());
+        return Err(Invalid("the client certificate has no common name".into()));
     }
-    let groups = subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
+    let mut groups: Vec<String> = subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
+    groups.push(AUTHENTICATED.into());
     let print: String = Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
     let mut user = User { name: name.to_owned(), groups, ..User::default() };
     user.extra.insert(CREDENTIAL_ID.into(), vec![format!("X509SHA256={print}")]);
@@ -46,7 +47,7 @@ mod tests {
     #[test]
     fn common_name_is_the_user_and_organisation_the_group() {
         let user = user(&certificate("system:node:a", &["system:nodes"])).unwrap();
-        assert_eq!((user.name.as_str(), user.groups), ("system:node:a", vec!["system:nodes".to_owned()]));
+        assert_eq!((user.name.as_str(), user.groups), ("system:node:a", vec!["system:nodes".to_owned(), AUTHENTICATED.to_owned()]));
         assert!(user.extra[CREDENTIAL_ID][0].starts_with("X509SHA256="));
     }
 

@@ -6,12 +6,13 @@ use std::sync::Mutex;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::certificate::CREDENTIAL_ID;
-use super::{Objects, User, text};
+use super::{AUTHENTICATED, Invalid, Objects, User, text};
 
 /// The issuer, as upstream's clusters have it.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -54,16 +55,16 @@ pub struct Claims {
     pub jti: String,
     /// What it is bound to.
     #[serde(rename = "kubernetes.io")]
-    pub bound: Bound,
+    pub bound: Kubernetes,
     /// Seconds since 1970 before which it is void.
     pub nbf: i64,
     /// The user name.
     pub sub: String,
 }
 
-/// The objects without which a token is void.
+/// The claim `kubernetes.io`: the objects without which a token is void.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Bound {
+pub struct Kubernetes {
     /// The namespace of the account, pod and secret.
     pub namespace: String,
     /// The node of the pod, or the node itself.
@@ -87,40 +88,57 @@ pub struct Bound {
 pub struct Reference {
     /// Its name.
     pub name: String,
-    /// Its uid.
+    /// Its uid; empty for the node of a pod, which is not checked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
 }
 
 /// What to sign.
 #[derive(Debug, Clone, Default)]
 pub struct Grant {
-    /// What the token is bound to; `warnafter` is set by `extended`.
-    pub bound: Bound,
-    /// Whom it is meant for.
+    /// The account's namespace.
+    pub namespace: String,
+    /// The account's name.
+    pub name: String,
+    /// The account's uid.
+    pub uid: String,
+    /// Whom the token is meant for; none for this API server.
     pub audiences: Vec<String>,
-    /// How long it lives.
-    pub lifetime_s: i64,
-    /// Whether it works for a year, while the client is told `lifetime_s`: upstream does so for the tokens in pods, so
-    /// that a client that reads its token only once goes on working.
-    pub extended: bool,
+    /// How long it lives, as the client is told.
+    pub seconds: i64,
+    /// The object without which it is void.
+    pub bound: Option<Bound>,
+    /// The time.
+    pub now: Timestamp,
 }
 
-/// A token as handed out.
-#[derive(Debug, Clone)]
-pub struct Signed {
-    /// The token.
-    pub token: String,
-    /// Seconds since 1970 until which the client should use it.
-    pub expires_s: i64,
+/// The object without which a token is void.
+#[derive(Debug, Clone, Default)]
+pub struct Bound {
+    /// `pods`, `secrets` or `nodes`.
+    pub resource: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The node of a pod that has one.
+    pub node: Option<String>,
 }
+
+/// What the tokens in pods ask for, in seconds. Such a token works for a year, while the client is told the hour: a
+/// client that reads its token only once goes on working, as upstream decided.
+const POD_LIFETIME_S: i64 = 3607;
+const EXTENDED_S: i64 = 365 * 24 * 3600;
 
 impl ServiceAccountTokens {
     /// From a private ECDSA P-256 key (PKCS #8 PEM), with [`ISSUER`].
     ///
     /// # Errors
     /// It is not such a key.
-    pub fn new(key_pem: &str) -> Result<Self, String> {
-        let bad = |error: &dyn std::fmt::Display| format!("the key that signs service-account tokens is not usable: {error}");
+    pub fn new(key_pem: &str) -> Result<Self, Invalid> {
+        let bad = |error: &dyn std::fmt::Display| {
+            Invalid(format!("the key that signs service-account tokens is not usable: {error}"))
+        };
         let pair = rcgen::KeyPair::from_pem(key_pem).map_err(|error| bad(&error))?;
         if !pair.is_compatible(&rcgen::PKCS_ECDSA_P256_SHA256) {
             return Err(bad(&"it must be an ECDSA P-256 key"));
@@ -145,52 +163,95 @@ impl ServiceAccountTokens {
     ///
     /// # Errors
     /// Signing failed.
-    pub fn sign(&self, grant: &Grant, now_s: i64) -> Result<Signed, String> {
-        let mut bound = grant.bound.clone();
-        let expires_s = now_s + grant.lifetime_s;
-        let mut exp = expires_s;
-        if grant.extended {
-            bound.warnafter = Some(expires_s);
-            exp = now_s + 365 * 24 * 3600;
+    pub fn sign(&self, grant: &Grant) -> Result<String, Invalid> {
+        let now_s = grant.now.as_second();
+        let mut audiences = grant.audiences.clone();
+        if audiences.is_empty() {
+            audiences.push(self.issuer.clone());
+        }
+        let mut bound = Kubernetes {
+            namespace: grant.namespace.clone(),
+            serviceaccount: Reference { name: grant.name.clone(), uid: grant.uid.clone() },
+            ..Kubernetes::default()
+        };
+        let mut in_pod = false;
+        if let Some(object) = &grant.bound {
+            let reference = Some(Reference { name: object.name.clone(), uid: object.uid.clone() });
+            match object.resource.as_str() {
+                "pods" => {
+                    in_pod = true;
+                    bound.pod = reference;
+                    bound.node =
+                        object.node.as_ref().map(|name| Reference { name: name.clone(), uid: String::new() });
+                }
+                "secrets" => bound.secret = reference,
+                "nodes" => bound.node = reference,
+                other => return Err(Invalid(format!("a token cannot be bound to {other}"))),
+            }
+        }
+        let mut lifetime_s = grant.seconds;
+        if in_pod && lifetime_s == POD_LIFETIME_S && audiences == [self.issuer.as_str()] {
+            bound.warnafter = Some(now_s + lifetime_s);
+            lifetime_s = EXTENDED_S;
         }
         let claims = Claims {
-            aud: grant.audiences.clone(),
-            exp,
+            aud: audiences,
+            exp: now_s + lifetime_s,
             iat: now_s,
             iss: self.issuer.clone(),
             jti: uuid::Uuid::new_v4().to_string(),
-            sub: user_name(&bound.namespace, &bound.serviceaccount.name),
+            sub: user_name(&grant.namespace, &grant.name),
             bound,
             nbf: now_s,
         };
         let header = Header { typ: None, kid: Some(self.key_id.clone()), ..Header::new(Algorithm::ES256) };
-        let token = jsonwebtoken::encode(&header, &claims, &self.signing).map_err(|error| error.to_string())?;
-        Ok(Signed { token, expires_s })
+        jsonwebtoken::encode(&header, &claims, &self.signing).map_err(|error| Invalid(error.to_string()))
     }
 
-    /// What a token says, if we signed it, now is within its time, and it is meant for one of `audiences`. Whether the
-    /// objects that it is bound to still exist is for [`Claims::user`] to tell.
+    /// Whom a token stands for now. It must be ours, in its time, meant for one of `audiences` (this API server if none
+    /// are given), and all that it is bound to must still exist.
     ///
     /// # Errors
     /// Why it is not valid.
-    pub fn verify(&self, token: &str, audiences: &[String], now_s: i64) -> Result<Claims, String> {
-        let claims = self.signed(token)?;
-        if claims.iss != self.issuer {
-            return Err("the token is of another issuer".into());
-        }
-        if now_s > claims.exp + LEEWAY_S {
-            return Err("service account token has expired".into());
-        }
-        if now_s + LEEWAY_S < claims.nbf {
-            return Err("service account token is not valid yet".into());
-        }
-        if !claims.aud.iter().any(|one| audiences.contains(one)) {
-            return Err(format!("token audiences {:?} is invalid for the target audiences {audiences:?}", claims.aud));
-        }
-        Ok(claims)
+    pub fn verify(&self, token: &str, audiences: &[String], objects: &dyn Objects) -> Result<User, Invalid> {
+        self.verify_at(token, audiences, objects, Timestamp::now().as_second()).map(|(user, _)| user)
     }
 
-    fn signed(&self, token: &str) -> Result<Claims, String> {
+    /// As [`Self::verify`] at a time, with those of `audiences` that the token is meant for.
+    ///
+    /// # Errors
+    /// Why it is not valid.
+    pub fn verify_at(
+        &self,
+        token: &str,
+        audiences: &[String],
+        objects: &dyn Objects,
+        now_s: i64,
+    ) -> Result<(User, Vec<String>), Invalid> {
+        let own = [self.issuer.clone()];
+        let wanted = if audiences.is_empty() { &own } else { audiences };
+        let claims = self.claims(token, wanted, now_s)?;
+        let user = claims.user(objects, now_s)?;
+        Ok((user, wanted.iter().filter(|one| claims.aud.contains(one)).cloned().collect()))
+    }
+
+    fn claims(&self, token: &str, audiences: &[String], now_s: i64) -> Result<Claims, Invalid> {
+        let claims = self.signed(token)?;
+        let why = if claims.iss != self.issuer {
+            "the token is of another issuer".into()
+        } else if now_s > claims.exp + LEEWAY_S {
+            "service account token has expired".into()
+        } else if now_s + LEEWAY_S < claims.nbf {
+            "service account token is not valid yet".into()
+        } else if !claims.aud.iter().any(|one| audiences.contains(one)) {
+            format!("token audiences {:?} is invalid for the target audiences {audiences:?}", claims.aud)
+        } else {
+            return Ok(claims);
+        };
+        Err(Invalid(why))
+    }
+
+    fn signed(&self, token: &str) -> Result<Claims, Invalid> {
         if let Some(claims) = self.lock().get(token) {
             return Ok(claims.clone());
         }
@@ -200,7 +261,7 @@ impl ServiceAccountTokens {
         rules.validate_aud = false;
         rules.required_spec_claims.clear();
         let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &rules)
-            .map_err(|error| format!("the token is not one of ours: {error}"))?
+            .map_err(|error| Invalid(format!("the token is not one of ours: {error}")))?
             .claims;
         let mut remembered = self.lock();
         if remembered.len() >= MAX_REMEMBERED {
@@ -238,14 +299,15 @@ impl Claims {
     ///
     /// # Errors
     /// What is gone.
-    pub fn user(&self, objects: &dyn Objects, now_s: i64) -> Result<User, String> {
+    fn user(&self, objects: &dyn Objects, now_s: i64) -> Result<User, Invalid> {
         let bound = &self.bound;
         let (namespace, account) = (&bound.namespace, &bound.serviceaccount);
         still_there(objects, "serviceaccounts", namespace, account, now_s)?;
         let mut user = User {
             name: user_name(namespace, &account.name),
             uid: account.uid.clone(),
-            groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")],
+            groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}"),
+                AUTHENTICATED.into()],
             ..User::default()
         };
         let mut note = |key: &str, value: &str| {
@@ -264,7 +326,9 @@ impl Claims {
                 still_there(objects, "nodes", "", node, now_s)?;
             }
             note("authentication.kubernetes.io/node-name", &node.name);
-            note("authentication.kubernetes.io/node-uid", &node.uid);
+            if !node.uid.is_empty() {
+                note("authentication.kubernetes.io/node-uid", &node.uid);
+            }
         }
         note(CREDENTIAL_ID, &format!("JTI={}", self.jti));
         Ok(user)
@@ -277,10 +341,10 @@ fn still_there(
     namespace: &str,
     reference: &Reference,
     now_s: i64,
-) -> Result<(), String> {
-    let gone = || format!("the token is void: {resource} {namespace}/{} is gone", reference.name);
+) -> Result<(), Invalid> {
+    let gone = || Invalid(format!("the token is void: {resource} {namespace}/{} is gone", reference.name));
     let object = objects.get(resource, namespace, &reference.name).ok_or_else(gone)?;
-    let deleted: Option<jiff::Timestamp> = text(&object, "/metadata/deletionTimestamp").parse().ok();
+    let deleted: Option<Timestamp> = text(&object, "/metadata/deletionTimestamp").parse().ok();
     let deleted = deleted.is_some_and(|at| at.as_second() < now_s - LEEWAY_S);
     if text(&object, "/metadata/uid") != reference.uid || deleted {
         return Err(gone());

@@ -5,13 +5,11 @@
 use serde_json::{Value, json};
 use skiff_api::status::{FieldError, Status};
 
-use super::token::{Bound, Grant, Reference};
-use super::{Authenticator, Objects, text, texts};
+use super::token::{Bound, Grant};
+use super::{Objects, ServiceAccountTokens, text, texts};
+use jiff::{SignedDuration, Timestamp};
 
 const GROUP: &str = "authentication.k8s.io";
-
-/// What the tokens in pods ask for; such a token is extended.
-const POD_LIFETIME_S: i64 = 3607;
 
 /// Answers a TokenRequest for the service account `namespace/name`.
 ///
@@ -21,9 +19,9 @@ pub fn answer(
     request: &Value,
     namespace: &str,
     name: &str,
-    authenticator: &Authenticator,
+    tokens: &ServiceAccountTokens,
     objects: &dyn Objects,
-    now_s: i64,
+    now: Timestamp,
 ) -> Result<Value, Status> {
     let account = objects
         .get("serviceaccounts", namespace, name)
@@ -32,22 +30,21 @@ pub fn answer(
     check_lifetime(lifetime_s)?;
     let mut audiences = texts(request, "/spec/audiences");
     if audiences.is_empty() {
-        audiences.clone_from(&authenticator.audiences);
+        audiences.push(tokens.issuer().to_owned());
     }
-    let mut bound = Bound {
+    let reference = request.pointer("/spec/boundObjectRef").filter(|reference| !reference.is_null());
+    let grant = Grant {
         namespace: namespace.into(),
-        serviceaccount: Reference { name: name.into(), uid: text(&account, "/metadata/uid").into() },
-        ..Bound::default()
+        name: name.into(),
+        uid: text(&account, "/metadata/uid").into(),
+        audiences: audiences.clone(),
+        seconds: lifetime_s,
+        bound: reference.map(|reference| bind(reference, namespace, name, objects)).transpose()?,
+        now,
     };
-    if request.pointer("/spec/boundObjectRef").is_some_and(|reference| !reference.is_null()) {
-        bind(request, &mut bound, objects)?;
-    }
-    let extended = lifetime_s == POD_LIFETIME_S
-        && bound.pod.is_some()
-        && audiences.iter().all(|one| authenticator.audiences.contains(one));
-    let grant = Grant { bound, audiences: audiences.clone(), lifetime_s, extended };
-    let signed = authenticator.tokens.sign(&grant, now_s).map_err(Status::internal)?;
-    let expires = jiff::Timestamp::from_second(signed.expires_s).map_err(Status::internal)?;
+    let token = tokens.sign(&grant).map_err(Status::internal)?;
+    let expires = now.checked_add(SignedDuration::from_secs(lifetime_s)).map_err(Status::internal)?;
+    let expires = Timestamp::from_second(expires.as_second()).map_err(Status::internal)?;
     let mut metadata = request.get("metadata").filter(|value| value.is_object()).cloned().unwrap_or_else(|| json!({}));
     metadata["name"] = name.into();
     metadata["namespace"] = namespace.into();
@@ -55,7 +52,7 @@ pub fn answer(
         "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": metadata,
         "spec": {"audiences": audiences, "expirationSeconds": lifetime_s,
             "boundObjectRef": request.pointer("/spec/boundObjectRef")},
-        "status": {"token": signed.token, "expirationTimestamp": expires.to_string()},
+        "status": {"token": token, "expirationTimestamp": expires.to_string()},
     }))
 }
 
@@ -69,12 +66,12 @@ fn check_lifetime(lifetime_s: i64) -> Result<(), Status> {
     Err(Status::invalid(GROUP, "TokenRequest", "", &[error]))
 }
 
-fn bind(request: &Value, bound: &mut Bound, objects: &dyn Objects) -> Result<(), Status> {
-    let field = |name: &str| text(request, &format!("/spec/boundObjectRef/{name}")).to_owned();
-    let (kind, version, name, uid) = (field("kind"), field("apiVersion"), field("name"), field("uid"));
-    let (resource, namespace) = match (version.as_str(), kind.as_str()) {
-        ("v1", "Pod") => ("pods", bound.namespace.as_str()),
-        ("v1", "Secret") => ("secrets", bound.namespace.as_str()),
+fn bind(reference: &Value, namespace: &str, account: &str, objects: &dyn Objects) -> Result<Bound, Status> {
+    let field = |name: &str| text(reference, name);
+    let (kind, version, name, uid) = (field("/kind"), field("/apiVersion"), field("/name"), field("/uid"));
+    let (resource, namespace) = match (version, kind) {
+        ("v1", "Pod") => ("pods", namespace),
+        ("v1", "Secret") => ("secrets", namespace),
         ("v1", "Node") => ("nodes", ""),
         _ => {
             return Err(Status::bad_request(format!(
@@ -82,37 +79,25 @@ fn bind(request: &Value, bound: &mut Bound, objects: &dyn Objects) -> Result<(),
             )));
         }
     };
-    let object = objects.get(resource, namespace, &name).ok_or_else(|| Status::not_found("", resource, &name))?;
+    let object = objects.get(resource, namespace, name).ok_or_else(|| Status::not_found("", resource, name))?;
     let actual = text(&object, "/metadata/uid");
     if !uid.is_empty() && uid != actual {
         let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(Status::conflict("", resource, &name, &why));
+        return Err(Status::conflict("", resource, name, &why));
     }
-    let reference = Reference { name: name.clone(), uid: actual.to_owned() };
-    match resource {
-        "pods" => {
-            let account = match text(&object, "/spec/serviceAccountName") {
-                "" => "default",
-                account => account,
-            };
-            if account != bound.serviceaccount.name {
-                return Err(Status::bad_request(format!(
-                    "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
-                    bound.serviceaccount.name
-                )));
-            }
-            bound.pod = Some(reference);
-            let node = text(&object, "/spec/nodeName");
-            if let Some(found) = (!node.is_empty()).then(|| objects.get("nodes", "", node)).flatten() {
-                bound.node = Some(Reference { name: node.into(), uid: text(&found, "/metadata/uid").into() });
-            }
-        }
-        "secrets" => bound.secret = Some(reference),
-        _ => bound.node = Some(reference),
+    let runs_as = match text(&object, "/spec/serviceAccountName") {
+        "" => "default",
+        name => name,
+    };
+    if resource == "pods" && runs_as != account {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+        )));
     }
-    Ok(())
+    let node = Some(text(&object, "/spec/nodeName")).filter(|node| resource == "pods" && !node.is_empty());
+    Ok(Bound { resource: resource.into(), name: name.into(), uid: actual.into(), node: node.map(str::to_owned) })
 }
 
 #[cfg(test)]
@@ -120,21 +105,21 @@ mod tests {
     use super::*;
     use crate::security::token::tests::{NOW, Store, tokens};
 
-    fn ask(spec: Value) -> Result<Value, Status> {
-        let authenticator = Authenticator::new(tokens());
-        answer(&json!({"spec": spec}), "ns", "sa", &authenticator, &Store::with_account(), NOW)
+    fn ask(tokens: &ServiceAccountTokens, name: &str, spec: &Value) -> Result<Value, Status> {
+        let now = Timestamp::from_second(NOW).unwrap();
+        answer(&json!({"spec": spec}), "ns", name, tokens, &Store::with_account(), now)
     }
 
     #[test]
     fn a_token_for_a_pod_carries_pod_and_node() {
-        let authenticator = Authenticator::new(tokens());
-        let store = Store::with_account();
-        let spec = json!({"spec": {"expirationSeconds": 3607, "boundObjectRef":
-            {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "u2"}}});
-        let answer = answer(&spec, "ns", "sa", &authenticator, &store, NOW).unwrap();
+        let tokens = tokens();
+        let spec = json!({"expirationSeconds": 3607, "boundObjectRef":
+            {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "u2"}});
+        let answer = ask(&tokens, "sa", &spec).unwrap();
         assert_eq!(answer["status"]["expirationTimestamp"], "2027-01-15T09:00:07Z");
-        let (user, _) =
-            authenticator.token(text(&answer, "/status/token"), &[], &store, NOW + 7 * 24 * 3600).unwrap();
+        let (user, _) = tokens
+            .verify_at(text(&answer, "/status/token"), &[], &Store::with_account(), NOW + 7 * 24 * 3600)
+            .unwrap();
         assert_eq!(user.extra["authentication.kubernetes.io/pod-name"], ["p"]);
         assert_eq!(user.extra["authentication.kubernetes.io/node-name"], ["n"]);
     }
@@ -150,7 +135,7 @@ mod tests {
             (json!({"boundObjectRef": {"kind": "Service", "apiVersion": "v1", "name": "s"}}), 400),
         ];
         for (spec, code) in table {
-            assert_eq!(ask(spec.clone()).unwrap_err().code, code, "{spec}");
+            assert_eq!(ask(&tokens(), "sa", &spec).unwrap_err().code, code, "{spec}");
         }
     }
 }

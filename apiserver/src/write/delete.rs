@@ -40,8 +40,18 @@ struct Preconditions {
     resource_version: Option<String>,
 }
 
+/// Deletes on behalf of another request, with its `DeleteOptions`.
+pub async fn delete_with(call: &Call, options: Value) -> Result<(), Status> {
+    let (options, dry_run) = read_options(call, options)?;
+    delete_one(call, &options, dry_run).await.map(|_| ())
+}
+
 async fn options(call: &Call, request: Request<Body>) -> Result<(Options, bool), Status> {
     let (object, _) = body::parse(request).await?;
+    read_options(call, object)
+}
+
+fn read_options(call: &Call, object: Value) -> Result<(Options, bool), Status> {
     let mut options = match object {
         Value::Null => Options::default(),
         object => serde_json::from_value(object)

@@ -1,0 +1,140 @@
+//! All authorizers joined, in upstream's order: the privileged group, then Node, then RBAC.
+
+use std::sync::{PoisonError, RwLock};
+
+use serde_json::Value;
+use skiff_api::status::Status;
+
+use super::node::NodeGraph;
+use super::rbac::{Rbac, Rule};
+use super::{Attributes, Authorizer, Decision, MASTERS, NODES, User};
+
+/// Decides about every request. It is fed with each change of a kind in [`Authority::FOLLOWED`]; a decision takes the
+/// locks for microseconds and never waits for I/O.
+#[derive(Debug, Default)]
+pub struct Authority {
+    rbac: RwLock<Rbac>,
+    nodes: RwLock<NodeGraph>,
+}
+
+impl Authority {
+    /// The kinds whose changes must be passed to [`Authority::observe`], each with its group and plural.
+    pub const FOLLOWED: [(&'static str, &'static str, &'static str); 7] = [
+        ("rbac.authorization.k8s.io", "roles", "Role"),
+        ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole"),
+        ("rbac.authorization.k8s.io", "rolebindings", "RoleBinding"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings", "ClusterRoleBinding"),
+        ("", "pods", "Pod"),
+        ("", "persistentvolumes", "PersistentVolume"),
+        ("storage.k8s.io", "volumeattachments", "VolumeAttachment"),
+    ];
+
+    /// Knows nobody but the privileged group yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one change in; `old` is `None` for what is new, `new` for what is gone. Other kinds are passed over.
+    pub fn observe(&self, kind: &str, old: Option<&Value>, new: Option<&Value>) {
+        match kind {
+            "Pod" => self.write_nodes(|graph| graph.pod(old, new)),
+            "PersistentVolume" => self.write_nodes(|graph| graph.volume(old, new)),
+            "VolumeAttachment" => self.write_nodes(|graph| graph.attachment(old, new)),
+            _ => self.rbac.write().unwrap_or_else(PoisonError::into_inner).update(kind, old, new),
+        }
+    }
+
+    /// Refuses a write of a role or binding by which a user would grant what they do not hold; see
+    /// [`Rbac::check_escalation`].
+    ///
+    /// # Errors
+    /// 403, or 404 for a role that does not exist.
+    pub fn check_escalation(
+        &self,
+        user: &User,
+        kind: &str,
+        old: Option<&Value>,
+        new: &Value,
+    ) -> Result<(), Status> {
+        self.read_rbac(|rbac| rbac.check_escalation(user, kind, old, new))
+    }
+
+    /// What an aggregated ClusterRole should show as its `rules`.
+    pub fn aggregated(&self, name: &str) -> Option<Value> {
+        self.read_rbac(|rbac| rbac.aggregated(name))
+    }
+
+    fn read_rbac<T>(&self, read: impl FnOnce(&Rbac) -> T) -> T {
+        read(&self.rbac.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write_nodes(&self, write: impl FnOnce(&mut NodeGraph)) {
+        write(&mut self.nodes.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Authorizer for Authority {
+    fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        if attributes.user.is_in(MASTERS) {
+            return Decision::Allow(String::new());
+        }
+        let mut reason = String::new();
+        if attributes.user.is_in(NODES) {
+            let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+            match nodes.authorize(attributes) {
+                Decision::NoOpinion(why) => reason = why,
+                decided => return decided,
+            }
+        }
+        match self.read_rbac(|rbac| rbac.authorize(attributes)) {
+            Decision::NoOpinion(_) => Decision::NoOpinion(reason),
+            decided => decided,
+        }
+    }
+
+    fn rules(&self, user: &User, namespace: &str) -> (Vec<Rule>, bool) {
+        let mut rules = self.read_rbac(|rbac| rbac.rules_for(user, namespace));
+        if user.is_in(MASTERS) {
+            rules.extend(super::rbac::escalation::everything());
+        }
+        // What a node may do depends on objects, not on rules alone.
+        (rules, user.node().is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::security::bootstrap;
+
+    #[test]
+    fn each_authorizer_has_its_say() {
+        let authority = Authority::new();
+        let (admin, node) = (User::new("a", &[MASTERS]), User::new("system:node:n", &[NODES]));
+        let scheduler = User::new("system:kube-scheduler", &[]);
+        let ask = |user, verb, resource, name| {
+            let asked = Attributes {
+                user,
+                verb,
+                resource,
+                name,
+                resource_request: true,
+                namespace: "kube-system",
+                ..Attributes::default()
+            };
+            authority.authorize(&asked)
+        };
+        assert!(ask(&admin, "delete", "nodes", "").is_allowed());
+        assert!(!ask(&scheduler, "list", "pods", "").is_allowed());
+        for object in bootstrap::objects() {
+            authority.observe(object["kind"].as_str().unwrap(), None, Some(&object));
+        }
+        assert!(ask(&scheduler, "list", "pods", "").is_allowed());
+        assert!(!ask(&scheduler, "list", "secrets", "").is_allowed());
+        assert!(ask(&node, "get", "nodes", "n").is_allowed());
+        assert_eq!(
+            ask(&node, "get", "secrets", "s").reason(),
+            "no relationship found between node 'n' and this object"
+        );
+    }
+}
