@@ -1,0 +1,172 @@
+//! What is done to the machine: programs run, kernel settings written. Everything made here is undone by [`clean`],
+//! except kernel settings, which others may have come to rely on.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::net::Cidr;
+use crate::nft;
+
+pub mod bridges;
+
+/// The interface that carries the DNS server's address, and the route by which the machine's own clients reach
+/// services even when it has no default route.
+pub const INTERFACE: &str = "skiff-dns";
+
+/// Docker's chain for the rules of others; what it does not accept, Docker drops between bridges.
+const DOCKER_CHAIN: &str = "DOCKER-USER";
+
+/// By this comment our own rules in Docker's chain are known.
+const COMMENT: &str = "skiff";
+
+const BRIDGE_SETTING: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+
+/// Kernel settings without which traffic does not flow, and whether we can do without.
+const SETTINGS: &[(&str, &str)] = &[
+    ("/proc/sys/net/ipv4/ip_forward", "1"),
+    // Node ports on 127.0.0.1; the rules keep others out of the loopback.
+    ("/proc/sys/net/ipv4/conf/all/route_localnet", "1"),
+];
+
+/// Runs an nft transaction: all of it happens, or nothing.
+pub async fn transact(text: &str) -> Result<()> {
+    run("nft", &["-f", "-"], Some(text)).await.map(drop)
+}
+
+/// Makes the machine ready. Tells whether pods of one bridge must be masqueraded to each other, for want of br_netfilter.
+pub async fn prepare(config: &Config) -> Result<bool> {
+    for (path, value) in SETTINGS {
+        set(path, value)?;
+    }
+    let bridged_replies_pass_rules = prepare_bridges().await;
+    if !bridged_replies_pass_rules {
+        tracing::warn!("no br_netfilter: pods see the node as the client of services on their own node");
+    }
+    if config.dns {
+        make_interface(config.dns_ip, config.service_cidr).await?;
+    }
+    match accept_in_docker(config.cluster_cidr).await {
+        Ok(()) => {}
+        // Without iptables there is no Docker that would drop.
+        Err(Error::Start { program, source }) => tracing::debug!(program, %source, "no rules for Docker"),
+        Err(error) => tracing::warn!(%error, "Docker may drop traffic between nodes"),
+    }
+    Ok(!bridged_replies_pass_rules)
+}
+
+/// Removes every rule and interface.
+pub async fn clean() -> Result<()> {
+    transact(&nft::removal()).await?;
+    if Path::new("/proc/sys/net/ipv4/conf").join(INTERFACE).exists() {
+        run("ip", &["link", "delete", INTERFACE], None).await?;
+    }
+    match docker_rules().await {
+        Ok(rules) => {
+            for rule in rules {
+                iptables("-D", &rule).await?;
+            }
+            Ok(())
+        }
+        Err(Error::Start { .. } | Error::Failed { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes replies from pod to pod on one bridge pass the rules, so that they are translated back.
+async fn prepare_bridges() -> bool {
+    if !Path::new(BRIDGE_SETTING).exists() {
+        // Built in, or not to be had: either shows below.
+        let _ = run("modprobe", &["br_netfilter"], None).await;
+    }
+    Path::new(BRIDGE_SETTING).exists() && set(BRIDGE_SETTING, "1").is_ok()
+}
+
+async fn make_interface(dns: Ipv4Addr, services: Cidr) -> Result<()> {
+    if !Path::new("/proc/sys/net/ipv4/conf").join(INTERFACE).exists() {
+        // A bridge without ports is as good as a dummy, which many kernels lack.
+        if run("ip", &["link", "add", INTERFACE, "type", "dummy"], None).await.is_err() {
+            run("ip", &["link", "add", INTERFACE, "type", "bridge"], None).await?;
+        }
+    }
+    let address = format!("{dns}/32");
+    run("ip", &["address", "replace", &address, "dev", INTERFACE], None).await?;
+    run("ip", &["link", "set", INTERFACE, "up"], None).await?;
+    let (services, source) = (services.to_string(), dns.to_string());
+    run("ip", &["route", "replace", &services, "dev", INTERFACE, "src", &source], None).await.map(drop)
+}
+
+/// Puts our rules at the head of Docker's chain, each once. Docker keeps the chain when it starts, and uses ours if it
+/// has none.
+async fn accept_in_docker(cluster: Cidr) -> Result<()> {
+    // It may exist; if it cannot be made, the rules below say why.
+    let _ = iptables("-N", &[DOCKER_CHAIN.to_owned()]).await;
+    let wanted: Vec<Vec<String>> = ["-s", "-d"].iter().map(|end| docker_rule(end, cluster)).collect();
+    for rule in docker_rules().await? {
+        if !wanted.contains(&rule) {
+            iptables("-D", &rule).await?;
+        }
+    }
+    for rule in &wanted {
+        if iptables("-C", rule).await.is_err() {
+            iptables("-I", rule).await?;
+        }
+    }
+    Ok(())
+}
+
+fn docker_rule(end: &str, cluster: Cidr) -> Vec<String> {
+    let cluster = cluster.to_string();
+    [DOCKER_CHAIN, end, &cluster, "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// Our rules in Docker's chain, as arguments.
+async fn docker_rules() -> Result<Vec<Vec<String>>> {
+    let listed = iptables("-S", &[DOCKER_CHAIN.to_owned()]).await?;
+    let rules = listed.lines().filter_map(|line| line.strip_prefix("-A "));
+    let rules =
+        rules.map(|rule| rule.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect());
+    Ok(rules
+        .filter(|rule: &Vec<String>| rule.windows(2).any(|pair| pair == ["--comment", COMMENT]))
+        .collect())
+}
+
+async fn iptables(command: &str, arguments: &[String]) -> Result<String> {
+    let mut all = vec!["-w", "10", command];
+    all.extend(arguments.iter().map(String::as_str));
+    run("iptables", &all, None).await
+}
+
+fn set(path: &str, value: &str) -> Result<()> {
+    if std::fs::read_to_string(path).is_ok_and(|held| held.trim() == value) {
+        return Ok(());
+    }
+    std::fs::write(path, value).map_err(|source| Error::File { path: PathBuf::from(path), source })
+}
+
+async fn run(program: &'static str, arguments: &[&str], input: Option<&str>) -> Result<String> {
+    let start = |source| Error::Start { program, source };
+    let mut command = Command::new(program);
+    command.args(arguments).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    let mut child = command.spawn().map_err(start)?;
+    if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
+        // A program that stops reading says why on its own; the pipe's error would only hide that.
+        let _ = stdin.write_all(text.as_bytes()).await;
+    }
+    let output = child.wait_with_output().await.map_err(start)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let message = String::from_utf8_lossy(&output.stderr);
+    // nft repeats the line it did not take, which may be very long.
+    let message: String = message.trim().chars().take(2000).collect();
+    Err(Error::Failed { program, arguments: arguments.join(" "), message })
+}
