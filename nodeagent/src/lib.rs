@@ -10,11 +10,21 @@
 pub mod backoff;
 pub mod config;
 pub mod cri;
+pub mod dns;
 pub mod docker;
+pub mod env;
 pub mod error;
+pub mod field;
+pub mod handler;
+pub mod image;
+pub mod probe;
 pub mod quantity;
+pub mod references;
+pub mod spec;
 pub mod status;
 pub mod step;
+pub mod tls;
+pub mod volume;
 
 pub use config::{Config, RuntimeKind};
 pub use error::{Error, Result};
