@@ -1,0 +1,134 @@
+//! The API server's start: store, credentials, listeners.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use nix::sys::socket::{setsockopt, sockopt};
+use skiff_apiserver::{App, Config, serve};
+use skiff_storage::{Storage, embedded, etcd};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli;
+use crate::pki::Pki;
+
+/// Cluster IPs.
+pub const SERVICE_CIDR: &str = "10.96.0.0/16";
+const NODE_PORTS: (u16, u16) = (30000, 32767);
+/// The gateway of the first node's pods: an address that pods reach, and no one outside does.
+const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
+
+/// An API server that answers.
+pub struct Running {
+    /// It.
+    pub app: Arc<App>,
+    /// Its address for people and kubeconfigs on this machine.
+    pub url: String,
+}
+
+/// The name of this host, as nodes carry it.
+pub fn host_name() -> anyhow::Result<String> {
+    let name = nix::unistd::gethostname()?.to_string_lossy().to_ascii_lowercase();
+    Ok(name.split('.').next().unwrap_or(&name).to_owned())
+}
+
+/// The address of this host that others would reach it at. Nothing is sent to find it out.
+pub fn host_ip() -> IpAddr {
+    let found = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    found.map_or(IpAddr::from(Ipv4Addr::LOCALHOST), |address| address.ip())
+}
+
+/// Where the API is reached: by people here, and by pods.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// For this machine.
+    pub local: SocketAddr,
+    /// For pods and other machines.
+    pub advertise: SocketAddr,
+    /// Whether `advertise` needs a listener of its own.
+    pub extra: bool,
+}
+
+/// Decides where the API is reached.
+pub fn addresses(server: &cli::Server) -> Addresses {
+    let listen = server.listen;
+    let port = listen.port();
+    let local =
+        if listen.ip().is_unspecified() { SocketAddr::from((Ipv4Addr::LOCALHOST, port)) } else { listen };
+    let (ip, extra) = match server.advertise_address {
+        Some(ip) => (ip, false),
+        None if listen.ip().is_unspecified() => (host_ip(), false),
+        None if listen.ip().is_loopback() => (IpAddr::from(POD_GATEWAY), true),
+        None => (listen.ip(), false),
+    };
+    Addresses { local, advertise: SocketAddr::new(ip, port), extra }
+}
+
+async fn open(server: &cli::Server) -> anyhow::Result<Arc<dyn Storage>> {
+    if server.etcd_servers.is_empty() {
+        let dir = server.data_dir.join("store");
+        let store = embedded::Embedded::open(&dir, embedded::Options::default())?;
+        return Ok(Arc::new(store));
+    }
+    let store = etcd::Etcd::connect(&server.etcd_servers, None)
+        .await
+        .with_context(|| format!("cannot reach etcd at {}", server.etcd_servers.join(", ")))?;
+    Ok(Arc::new(store))
+}
+
+/// Starts the API server; it answers when this returns.
+pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken) -> anyhow::Result<Running> {
+    // Bind first: a port in use is said before anything is opened.
+    let listener = bind(server.listen).await?;
+    let addresses = addresses(server);
+    let storage = open(server).await?;
+    let config = Config {
+        service_cidr: SERVICE_CIDR.into(),
+        node_ports: NODE_PORTS,
+        advertise: (addresses.advertise.ip(), addresses.advertise.port()),
+        ca_pem: pki.ca_pem().to_owned(),
+        service_account_key_pem: pki.service_account_key_pem().to_owned(),
+        node_client_pem: pki.node_client()?,
+    };
+    let app = App::start(config, storage, shutdown.clone()).await?;
+    let tls = pki.server_config()?;
+    tokio::spawn(serve::serve(app.clone(), listener, tls.clone(), shutdown.clone()));
+    if addresses.extra {
+        let socket = TcpSocket::new_v4()?;
+        // The bridge that will carry this address is made later, by the node agent.
+        setsockopt(&socket.as_fd(), sockopt::IpFreebind, &true)?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(addresses.advertise).with_context(|| format!("cannot listen on {}", addresses.advertise))?;
+        tokio::spawn(serve::serve(app.clone(), socket.listen(1024)?, tls, shutdown.clone()));
+    }
+    Ok(Running { app, url: format!("https://{}", addresses.local) })
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{address} is in use by another process. Stop it, or choose another with --listen ADDR:PORT."
+        ),
+        _ => anyhow::Error::new(error).context(format!("cannot listen on {address}")),
+    })
+}
+
+/// Keeps a data directory for one process: a second is refused.
+pub fn lock(dir: &Path) -> anyhow::Result<nix::fcntl::Flock<std::fs::File>> {
+    use nix::fcntl::{Flock, FlockArg};
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let path = dir.join("lock");
+    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        anyhow::anyhow!(
+            "{} is in use by another skiff. Stop it, or choose another directory with --data-dir DIR.",
+            dir.display()
+        )
+    })
+}

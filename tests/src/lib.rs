@@ -1,0 +1,199 @@
+//! What tests of the whole system stand on: an engine of their own, a cluster, and its clients.
+//!
+//! The user's engine and cluster are never touched: everything here has its own directories,
+//! sockets and ports, and ends with the test.
+
+mod engine;
+mod process;
+pub mod registry;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub use engine::Engine;
+pub use process::Process;
+pub use registry::Registry;
+use serde_json::Value;
+
+/// Where the binaries under test are.
+pub fn bin(name: &str) -> PathBuf {
+    let dir = std::env::var_os("SKIFF_BIN").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/release"),
+        PathBuf::from,
+    );
+    let path = dir.join(name);
+    assert!(path.exists(), "{} is missing: run the tests by `make test`, which builds it", path.display());
+    path
+}
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// A port on loopback that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Waits until `look` finds something; fails with what it saw last.
+pub fn eventually<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let until = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(seen) if Instant::now() > until => panic!("{what}: not within {seconds} s; last seen: {seen}"),
+            // Between looks, not instead of them.
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// The output of a command that must succeed.
+pub fn output(command: &mut Command) -> String {
+    match try_output(command) {
+        Ok(text) => text,
+        Err(text) => panic!("{command:?} failed: {text}"),
+    }
+}
+
+/// The output of a command, or what it said when it failed.
+pub fn try_output(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// A cluster: one `skiff up`, with its engine.
+pub struct Cluster {
+    process: Option<Process>,
+    engine: Engine,
+    dir: tempfile::TempDir,
+    port: u16,
+    extra: Vec<String>,
+}
+
+impl Cluster {
+    /// Starts a cluster of one node.
+    pub fn start(engine: Engine) -> Self {
+        Self::start_with(engine, &[])
+    }
+
+    /// Starts a cluster with further words for `skiff up`.
+    pub fn start_with(engine: Engine, extra: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let extra = extra.iter().map(|word| (*word).to_owned()).collect();
+        let mut cluster = Self { process: None, engine, dir, port: free_port(), extra };
+        cluster.launch();
+        cluster
+    }
+
+    /// Starts the process (again) and waits for its `ready`.
+    pub fn launch(&mut self) {
+        let mut command = Command::new(bin("skiff"));
+        command
+            .args(["up", "--listen", &format!("127.0.0.1:{}", self.port), "--data-dir"])
+            .arg(self.dir.path())
+            .args(&self.extra)
+            .env("DOCKER_HOST", self.engine.host());
+        let process = Process::start(command, &self.dir.path().join("log"));
+        process.wait_for_line("ready", 90);
+        self.process = Some(process);
+    }
+
+    /// Ends the process at once, as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The cluster's data.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn client(&self, mut command: Command, words: &[&str]) -> Command {
+        command.args(words).env("KUBECONFIG", self.dir.path().join("kubeconfig")).env("NO_PROXY", "*");
+        command
+    }
+
+    /// What `ctl` with these words answers; it must succeed.
+    pub fn ctl(&self, words: &[&str]) -> String {
+        output(&mut self.client(Command::new(bin("ctl")), words))
+    }
+
+    /// What `ctl` with these words answers, or how it failed.
+    pub fn try_ctl(&self, words: &[&str]) -> Result<String, String> {
+        try_output(&mut self.client(Command::new(bin("ctl")), words))
+    }
+
+    /// What an unmodified kubectl with these words answers; it must succeed.
+    pub fn kubectl(&self, words: &[&str]) -> String {
+        output(&mut self.client(Command::new("kubectl"), words))
+    }
+
+    /// An object, or a list, as JSON.
+    pub fn get(&self, words: &[&str]) -> Value {
+        let words: Vec<&str> = [&["get", "-o", "json"], words].concat();
+        serde_json::from_str(&self.ctl(&words)).expect("ctl prints JSON")
+    }
+
+    /// Waits until a Deployment has so many ready pods; answers with the pods' names.
+    pub fn ready_pods(&self, selector: &str, count: usize, seconds: u64) -> Vec<String> {
+        eventually(&format!("{count} ready pods with {selector}"), seconds, || {
+            let pods = self.get(&["pods", "-l", selector]);
+            let items = pods["items"].as_array().cloned().unwrap_or_default();
+            let ready: Vec<String> = items.iter().filter(|pod| is_ready(pod)).map(name).collect();
+            if ready.len() == count && items.len() == count {
+                return Ok(ready);
+            }
+            Err(self.ctl(&["get", "pods", "-A", "-o", "wide"]))
+        })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- the end of skiff's log\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+        if let Some(mut process) = self.process.take() {
+            process.stop();
+        }
+        let mut down = Command::new(bin("skiff"));
+        down.args(["down", "--purge", "--data-dir"]).arg(self.dir.path()).env("DOCKER_HOST", self.engine.host());
+        if let Err(error) = try_output(&mut down) {
+            eprintln!("skiff down failed: {error}");
+        }
+    }
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    pod["metadata"]["deletionTimestamp"].is_null()
+        && conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+}
+
+/// The name of an object.
+pub fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// What a web server answers, or how it failed.
+pub fn http_get(url: &str) -> Result<String, String> {
+    try_output(Command::new("curl").args(["-sS", "--noproxy", "*", "--max-time", "3", "--fail", url]))
+}

@@ -1,0 +1,76 @@
+//! A registry on loopback that stands in for Docker Hub.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Engine, Process, eventually, free_port, http_get, output};
+
+/// A running registry.
+pub struct Registry {
+    _process: Process,
+    _dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl Registry {
+    /// Starts an empty registry.
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let port = free_port();
+        let config = format!(
+            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            dir.path().join("data").display()
+        );
+        let path = dir.path().join("config.yml");
+        std::fs::write(&path, config).expect("the configuration can be written");
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&path);
+        let process = Process::start(command, &dir.path().join("log"));
+        let registry = Self { _process: process, _dir: dir, port };
+        eventually("the registry", 30, || http_get(&format!("{}/v2/", registry.url())));
+        registry
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Puts an image of the engine into it as `library/NAME`, and removes it from the engine.
+    pub fn push(&self, engine: &Engine, image: &str) {
+        let there = format!("127.0.0.1:{}/library/{image}", self.port);
+        output(engine.docker().args(["tag", image, &there]));
+        output(engine.docker().args(["push", &there]));
+        output(engine.docker().args(["rmi", image, &there]));
+    }
+}
+
+/// Copies a program with every library that it needs below `root`.
+pub fn copy_program(program: &str, root: &Path) {
+    let listing = output(Command::new("ldd").arg(program));
+    let libraries = listing.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in libraries.chain([program]) {
+        let target = root.join(file.trim_start_matches('/'));
+        std::fs::create_dir_all(target.parent().expect("the path has a folder")).expect("a folder can be made");
+        std::fs::copy(file, &target).unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+}
+
+/// The root of an image with Debian's nginx and busybox: what `nginx:latest` is to the tests.
+pub fn nginx_root(dir: &Path) -> PathBuf {
+    let root = dir.join("nginx");
+    copy_program("/usr/sbin/nginx", &root);
+    for folder in ["etc/nginx", "var/log/nginx", "var/lib/nginx", "usr/share/nginx/html", "bin", "tmp", "run"] {
+        std::fs::create_dir_all(root.join(folder)).expect("a folder can be made");
+    }
+    std::fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox is installed");
+    for applet in ["sh", "cat", "sleep", "nslookup", "hostname", "ls", "kill", "nc"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link can be made");
+    }
+    let config = "daemon off;\nuser root;\nerror_log /dev/stderr;\nevents {}\nhttp {\n  access_log /dev/stdout;\n  \
+                  server {\n    listen 80;\n    location / { return 200 \"$hostname\\n\"; }\n  }\n}\n";
+    std::fs::write(root.join("etc/nginx/nginx.conf"), config).expect("the configuration can be written");
+    std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("a file can be written");
+    std::fs::write(root.join("etc/group"), "root:x:0:\n").expect("a file can be written");
+    root
+}
