@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt, TryStreamExt};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_kind};
 use kube::{Api, Resource};
@@ -73,7 +74,7 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static> Vie
     /// Starts to watch (only metadata if `K` is `PartialObjectMeta`). Returns at once; see [`View::synced`]. The watch reconnects for ever, with back-off, until
     /// `shutdown`.
     pub fn spawn(api: Api<K>, config: watcher::Config, shutdown: CancellationToken) -> Self {
-        Self::from_events(watch_kind(api, config).default_backoff(), shutdown)
+        Self::from_events(watch_kind(api, config).backoff(Reconnect::default()), shutdown)
     }
 }
 
@@ -247,6 +248,36 @@ impl<K: Resource + Send + Sync + 'static> View<K> {
 /// `metadata.resourceVersion` as a number; zero when absent or opaque.
 pub fn revision(object: &impl Resource) -> u64 {
     object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Pauses between attempts to watch: a component that is up before its API server must not lose a second by it.
+struct Reconnect(Duration);
+
+impl Reconnect {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LAST: Duration = Duration::from_secs(10);
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self(Self::FIRST)
+    }
+}
+
+impl Iterator for Reconnect {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0.mul_f64(rand::random_range(0.8..1.2));
+        self.0 = (self.0 * 2).min(Self::LAST);
+        Some(pause)
+    }
+}
+
+impl Backoff for Reconnect {
+    fn reset(&mut self) {
+        self.0 = Self::FIRST;
+    }
 }
 
 // === the writer ===

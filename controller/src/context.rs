@@ -1,0 +1,112 @@
+//! What all controllers share: a client, the views, a recorder.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use kube::runtime::watcher;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skiff_runtime::event::Recorder;
+use skiff_runtime::view::View;
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+
+/// Shared by all controllers of a process.
+pub(crate) struct Context {
+    pub config: Config,
+    pub client: kube::Client,
+    pub shutdown: CancellationToken,
+    pub pods: View<Pod>,
+    pub replica_sets: View<ReplicaSet>,
+    pub deployments: View<Deployment>,
+    pub services: View<Service>,
+    pub endpoint_slices: View<EndpointSlice>,
+    pub endpoints: View<Endpoints>,
+    pub namespaces: View<Namespace>,
+    pub nodes: View<Node>,
+    pub service_accounts: View<ServiceAccount>,
+    /// Only those named `kube-root-ca.crt`.
+    pub root_cas: View<ConfigMap>,
+    /// Only those of nodes.
+    pub node_leases: View<Lease>,
+}
+
+impl Context {
+    pub fn new(config: Config, client: kube::Client, shutdown: CancellationToken) -> Self {
+        let all = watcher::Config::default;
+        let stop = || shutdown.child_token();
+        let root_cas = all().fields(&format!("metadata.name={}", crate::rootca::NAME));
+        Self {
+            pods: View::spawn(Api::all(client.clone()), all(), stop()),
+            replica_sets: View::spawn(Api::all(client.clone()), all(), stop()),
+            deployments: View::spawn(Api::all(client.clone()), all(), stop()),
+            services: View::spawn(Api::all(client.clone()), all(), stop()),
+            endpoint_slices: View::spawn(Api::all(client.clone()), all(), stop()),
+            endpoints: View::spawn(Api::all(client.clone()), all(), stop()),
+            namespaces: View::spawn(Api::all(client.clone()), all(), stop()),
+            nodes: View::spawn(Api::all(client.clone()), all(), stop()),
+            service_accounts: View::spawn(Api::all(client.clone()), all(), stop()),
+            root_cas: View::spawn(Api::all(client.clone()), root_cas, stop()),
+            node_leases: View::spawn(Api::namespaced(client.clone(), crate::nodelife::LEASES), all(), stop()),
+            config,
+            client,
+            shutdown,
+        }
+    }
+
+    pub fn recorder(&self, component: &str) -> Recorder {
+        Recorder::new(self.client.clone(), component, "")
+    }
+
+    pub fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// The deletion of this very object, not of a later one with its name.
+pub(crate) fn delete_only(uid: Option<&String>) -> DeleteParams {
+    let preconditions = Preconditions { uid: uid.cloned(), resource_version: None };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() }
+}
+
+/// Replaces an object if it is still at the version that `changed` was made from, and waits for the view.
+pub(crate) async fn replace<K>(api: &Api<K>, view: &View<K>, changed: &K) -> Result<K, kube::Error>
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let name = changed.meta().name.clone().unwrap_or_default();
+    let written = api.replace(&name, &PostParams::default(), changed).await?;
+    view.caught_up(&written).await;
+    Ok(written)
+}
+
+/// As [`replace`], for the status.
+pub(crate) async fn replace_status<K>(api: &Api<K>, view: &View<K>, changed: &K) -> Result<K, kube::Error>
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + Serialize
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let name = changed.meta().name.clone().unwrap_or_default();
+    let written = api.replace_status(&name, &PostParams::default(), changed).await?;
+    view.caught_up(&written).await;
+    Ok(written)
+}

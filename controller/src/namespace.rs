@@ -1,0 +1,2 @@
+//! To come.
+pub(crate) async fn run(_context: std::sync::Arc<crate::context::Context>) {}
