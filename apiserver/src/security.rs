@@ -31,6 +31,7 @@ use skiff_api::status::Status;
 
 use crate::request::RequestInfo;
 
+pub use authenticate::{Authenticator, Credentials};
 pub use authority::Authority;
 pub use token::ServiceAccountTokens;
 

@@ -4,11 +4,72 @@
 //! ([`ServiceAccountTokens::verify`]); nothing else is believed. Whoever shows nothing is nobody, except on
 //! [`OPEN_PATHS`].
 
+use skiff_api::status::Status;
+
 pub use super::certificate::user as certificate_user;
 pub use super::token::{Bound, Grant, ISSUER, ServiceAccountTokens};
+use super::{Invalid, Objects, User};
 
 /// The paths that answer anyone; everything else needs credentials.
 pub const OPEN_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
+
+/// What a request shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Credentials<'a> {
+    /// The client's own certificate (DER), after rustls has verified it.
+    pub certificate: Option<&'a [u8]>,
+    /// The whole `Authorization` header.
+    pub authorization: Option<&'a str>,
+}
+
+/// Knows every way to prove who one is.
+#[derive(Debug)]
+pub struct Authenticator {
+    /// Tokens of service accounts.
+    pub tokens: ServiceAccountTokens,
+}
+
+impl Authenticator {
+    /// Believes client certificates and the tokens that `tokens` signs.
+    pub fn new(tokens: ServiceAccountTokens) -> Self {
+        Self { tokens }
+    }
+
+    /// Who asks for `path`.
+    ///
+    /// # Errors
+    /// 401 if credentials are bad, or absent on a path that is not one of [`OPEN_PATHS`].
+    pub fn authenticate(
+        &self,
+        path: &str,
+        credentials: &Credentials<'_>,
+        objects: &dyn Objects,
+        now_s: i64,
+    ) -> Result<User, Status> {
+        let shown = self.identify(credentials, objects, now_s).map_err(|why| {
+            tracing::debug!(%why, path, "credentials refused");
+            Status::unauthorized()
+        })?;
+        match shown {
+            Some(user) => Ok(user),
+            None if is_open(path) => Ok(User::anonymous()),
+            None => Err(Status::unauthorized()),
+        }
+    }
+
+    fn identify(
+        &self,
+        credentials: &Credentials<'_>,
+        objects: &dyn Objects,
+        now_s: i64,
+    ) -> Result<Option<User>, Invalid> {
+        if let Some(der) = credentials.certificate {
+            return certificate_user(der).map(Some);
+        }
+        let Some(token) = credentials.authorization.and_then(bearer) else { return Ok(None) };
+        self.tokens.verify_at(token, &[], objects, now_s).map(|(user, _)| Some(user))
+    }
+}
 
 /// Whether a path answers anyone: one of [`OPEN_PATHS`], or a single check (`/livez/ping`).
 pub fn is_open(path: &str) -> bool {
@@ -26,6 +87,30 @@ pub fn bearer(header: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::security::AUTHENTICATED;
+    use crate::security::token::tests::{NOW, Store, grant, tokens};
+
+    #[test]
+    fn whoever_shows_nothing_is_let_in_on_open_paths_only() {
+        let authenticator = Authenticator::new(tokens());
+        let ask = |path: &str, header: Option<&str>| {
+            let shown = Credentials { authorization: header, ..Credentials::default() };
+            authenticator.authenticate(path, &shown, &Store::default(), NOW).map_err(|status| status.code)
+        };
+        assert_eq!(ask("/healthz", None).unwrap().name, "system:anonymous");
+        assert_eq!(ask("/api", None), Err(401));
+        assert_eq!(ask("/healthz", Some("Bearer nonsense")), Err(401), "bad credentials are worse than none");
+    }
+
+    #[test]
+    fn a_service_account_token_names_its_account() {
+        let authenticator = Authenticator::new(tokens());
+        let header = format!("Bearer {}", authenticator.tokens.sign(&grant()).unwrap());
+        let shown = Credentials { authorization: Some(&header), ..Credentials::default() };
+        let user = authenticator.authenticate("/api", &shown, &Store::with_account(), NOW).unwrap();
+        assert_eq!(user.name, "system:serviceaccount:ns:sa");
+        assert_eq!(user.groups, ["system:serviceaccounts", "system:serviceaccounts:ns", AUTHENTICATED]);
+    }
 
     #[test]
     fn health_and_version_answer_anyone_and_nothing_else_does() {

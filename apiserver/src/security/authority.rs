@@ -1,7 +1,5 @@
 //! All authorizers joined, in upstream's order: the privileged group, then Node, then RBAC.
 
-use std::sync::{PoisonError, RwLock};
-
 use serde_json::Value;
 use skiff_api::status::Status;
 
@@ -9,16 +7,16 @@ use super::node::NodeGraph;
 use super::rbac::{Rbac, Rule};
 use super::{Attributes, Authorizer, Decision, MASTERS, NODES, User};
 
-/// Decides about every request. It is fed with each change of a kind in [`Authority::FOLLOWED`]; a decision takes the
-/// locks for microseconds and never waits for I/O.
+/// Decides about every request. It must be fed ([`Authority::update`]) with each change of a kind in
+/// [`Authority::FOLLOWED`].
 #[derive(Debug, Default)]
 pub struct Authority {
-    rbac: RwLock<Rbac>,
-    nodes: RwLock<NodeGraph>,
+    rbac: Rbac,
+    nodes: NodeGraph,
 }
 
 impl Authority {
-    /// The kinds whose changes must be passed to [`Authority::observe`], each with its group and plural.
+    /// The kinds whose changes must be passed to [`Authority::update`], each with its group and plural.
     pub const FOLLOWED: [(&'static str, &'static str, &'static str); 7] = [
         ("rbac.authorization.k8s.io", "roles", "Role"),
         ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole"),
@@ -35,12 +33,12 @@ impl Authority {
     }
 
     /// Takes one change in; `old` is `None` for what is new, `new` for what is gone. Other kinds are passed over.
-    pub fn observe(&self, kind: &str, old: Option<&Value>, new: Option<&Value>) {
+    pub fn update(&mut self, kind: &str, old: Option<&Value>, new: Option<&Value>) {
         match kind {
-            "Pod" => self.write_nodes(|graph| graph.pod(old, new)),
-            "PersistentVolume" => self.write_nodes(|graph| graph.volume(old, new)),
-            "VolumeAttachment" => self.write_nodes(|graph| graph.attachment(old, new)),
-            _ => self.rbac.write().unwrap_or_else(PoisonError::into_inner).update(kind, old, new),
+            "Pod" => self.nodes.pod(old, new),
+            "PersistentVolume" => self.nodes.volume(old, new),
+            "VolumeAttachment" => self.nodes.attachment(old, new),
+            _ => self.rbac.update(kind, old, new),
         }
     }
 
@@ -56,20 +54,12 @@ impl Authority {
         old: Option<&Value>,
         new: &Value,
     ) -> Result<(), Status> {
-        self.read_rbac(|rbac| rbac.check_escalation(user, kind, old, new))
+        self.rbac.check_escalation(user, kind, old, new)
     }
 
     /// What an aggregated ClusterRole should show as its `rules`.
     pub fn aggregated(&self, name: &str) -> Option<Value> {
-        self.read_rbac(|rbac| rbac.aggregated(name))
-    }
-
-    fn read_rbac<T>(&self, read: impl FnOnce(&Rbac) -> T) -> T {
-        read(&self.rbac.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn write_nodes(&self, write: impl FnOnce(&mut NodeGraph)) {
-        write(&mut self.nodes.write().unwrap_or_else(PoisonError::into_inner));
+        self.rbac.aggregated(name)
     }
 }
 
@@ -80,20 +70,19 @@ impl Authorizer for Authority {
         }
         let mut reason = String::new();
         if attributes.user.is_in(NODES) {
-            let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-            match nodes.authorize(attributes) {
+            match self.nodes.authorize(attributes) {
                 Decision::NoOpinion(why) => reason = why,
                 decided => return decided,
             }
         }
-        match self.read_rbac(|rbac| rbac.authorize(attributes)) {
+        match self.rbac.authorize(attributes) {
             Decision::NoOpinion(_) => Decision::NoOpinion(reason),
             decided => decided,
         }
     }
 
     fn rules(&self, user: &User, namespace: &str) -> (Vec<Rule>, bool) {
-        let mut rules = self.read_rbac(|rbac| rbac.rules_for(user, namespace));
+        let mut rules = self.rbac.rules_for(user, namespace);
         if user.is_in(MASTERS) {
             rules.extend(super::rbac::escalation::everything());
         }
@@ -109,10 +98,10 @@ mod tests {
 
     #[test]
     fn each_authorizer_has_its_say() {
-        let authority = Authority::new();
+        let mut authority = Authority::new();
         let (admin, node) = (User::new("a", &[MASTERS]), User::new("system:node:n", &[NODES]));
         let scheduler = User::new("system:kube-scheduler", &[]);
-        let ask = |user, verb, resource, name| {
+        let ask = |authority: &Authority, user, verb, resource, name| {
             let asked = Attributes {
                 user,
                 verb,
@@ -124,16 +113,16 @@ mod tests {
             };
             authority.authorize(&asked)
         };
-        assert!(ask(&admin, "delete", "nodes", "").is_allowed());
-        assert!(!ask(&scheduler, "list", "pods", "").is_allowed());
+        assert!(ask(&authority, &admin, "delete", "nodes", "").is_allowed());
+        assert!(!ask(&authority, &scheduler, "list", "pods", "").is_allowed());
         for object in bootstrap::objects() {
-            authority.observe(object["kind"].as_str().unwrap(), None, Some(&object));
+            authority.update(object["kind"].as_str().unwrap(), None, Some(&object));
         }
-        assert!(ask(&scheduler, "list", "pods", "").is_allowed());
-        assert!(!ask(&scheduler, "list", "secrets", "").is_allowed());
-        assert!(ask(&node, "get", "nodes", "n").is_allowed());
+        assert!(ask(&authority, &scheduler, "list", "pods", "").is_allowed());
+        assert!(!ask(&authority, &scheduler, "list", "secrets", "").is_allowed());
+        assert!(ask(&authority, &node, "get", "nodes", "n").is_allowed());
         assert_eq!(
-            ask(&node, "get", "secrets", "s").reason(),
+            ask(&authority, &node, "get", "secrets", "s").reason(),
             "no relationship found between node 'n' and this object"
         );
     }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use skiff_api::status::{FieldError, Status};
 
 use super::token::{Bound, Grant};
-use super::{Objects, ServiceAccountTokens, text, texts};
-use jiff::{SignedDuration, Timestamp};
+use super::{Authenticator, Objects, text, texts};
+use jiff::Timestamp;
 
 const GROUP: &str = "authentication.k8s.io";
 
@@ -19,9 +19,9 @@ pub fn answer(
     request: &Value,
     namespace: &str,
     name: &str,
-    tokens: &ServiceAccountTokens,
+    authenticator: &Authenticator,
     objects: &dyn Objects,
-    now: Timestamp,
+    now_s: i64,
 ) -> Result<Value, Status> {
     let account = objects
         .get("serviceaccounts", namespace, name)
@@ -30,7 +30,7 @@ pub fn answer(
     check_lifetime(lifetime_s)?;
     let mut audiences = texts(request, "/spec/audiences");
     if audiences.is_empty() {
-        audiences.push(tokens.issuer().to_owned());
+        audiences.push(authenticator.tokens.issuer().to_owned());
     }
     let reference = request.pointer("/spec/boundObjectRef").filter(|reference| !reference.is_null());
     let grant = Grant {
@@ -40,11 +40,10 @@ pub fn answer(
         audiences: audiences.clone(),
         seconds: lifetime_s,
         bound: reference.map(|reference| bind(reference, namespace, name, objects)).transpose()?,
-        now,
+        now: Timestamp::from_second(now_s).map_err(Status::internal)?,
     };
-    let token = tokens.sign(&grant).map_err(Status::internal)?;
-    let expires = now.checked_add(SignedDuration::from_secs(lifetime_s)).map_err(Status::internal)?;
-    let expires = Timestamp::from_second(expires.as_second()).map_err(Status::internal)?;
+    let token = authenticator.tokens.sign(&grant).map_err(Status::internal)?;
+    let expires = Timestamp::from_second(now_s + lifetime_s).map_err(Status::internal)?;
     let mut metadata = request.get("metadata").filter(|value| value.is_object()).cloned().unwrap_or_else(|| json!({}));
     metadata["name"] = name.into();
     metadata["namespace"] = namespace.into();
@@ -105,19 +104,19 @@ mod tests {
     use super::*;
     use crate::security::token::tests::{NOW, Store, tokens};
 
-    fn ask(tokens: &ServiceAccountTokens, name: &str, spec: &Value) -> Result<Value, Status> {
-        let now = Timestamp::from_second(NOW).unwrap();
-        answer(&json!({"spec": spec}), "ns", name, tokens, &Store::with_account(), now)
+    fn ask(authenticator: &Authenticator, name: &str, spec: &Value) -> Result<Value, Status> {
+        answer(&json!({"spec": spec}), "ns", name, authenticator, &Store::with_account(), NOW)
     }
 
     #[test]
     fn a_token_for_a_pod_carries_pod_and_node() {
-        let tokens = tokens();
+        let authenticator = Authenticator::new(tokens());
         let spec = json!({"expirationSeconds": 3607, "boundObjectRef":
             {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "u2"}});
-        let answer = ask(&tokens, "sa", &spec).unwrap();
+        let answer = ask(&authenticator, "sa", &spec).unwrap();
         assert_eq!(answer["status"]["expirationTimestamp"], "2027-01-15T09:00:07Z");
-        let (user, _) = tokens
+        let (user, _) = authenticator
+            .tokens
             .verify_at(text(&answer, "/status/token"), &[], &Store::with_account(), NOW + 7 * 24 * 3600)
             .unwrap();
         assert_eq!(user.extra["authentication.kubernetes.io/pod-name"], ["p"]);
@@ -135,7 +134,7 @@ mod tests {
             (json!({"boundObjectRef": {"kind": "Service", "apiVersion": "v1", "name": "s"}}), 400),
         ];
         for (spec, code) in table {
-            assert_eq!(ask(&tokens(), "sa", &spec).unwrap_err().code, code, "{spec}");
+            assert_eq!(ask(&Authenticator::new(tokens()), "sa", &spec).unwrap_err().code, code, "{spec}");
         }
     }
 }
