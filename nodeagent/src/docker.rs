@@ -10,7 +10,7 @@ mod observe;
 mod pause;
 mod stream;
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use bollard::{
     Docker,
@@ -36,7 +36,6 @@ const TIMEOUT_S: u64 = 120;
 /// A node on a Docker engine.
 pub struct DockerRuntime {
     node: String,
-    node_ip: IpAddr,
     log_max_size: String,
     docker: Docker,
     negotiated: OnceCell<()>,
@@ -44,7 +43,7 @@ pub struct DockerRuntime {
 
 impl DockerRuntime {
     /// Does not connect yet: the engine may come later.
-    pub fn new(host: Option<&str>, node: &str, node_ip: IpAddr, log_max_size: &str) -> Result<Self> {
+    pub fn new(host: Option<&str>, node: &str, log_max_size: &str) -> Result<Self> {
         let version = bollard::API_DEFAULT_VERSION;
         let host =
             host.map(str::to_owned).or_else(|| std::env::var("DOCKER_HOST").ok()).filter(|h| !h.is_empty());
@@ -57,7 +56,6 @@ impl DockerRuntime {
         };
         Ok(Self {
             node: node.to_owned(),
-            node_ip,
             log_max_size: log_max_size.to_owned(),
             docker: docker.map_err(engine_error)?,
             negotiated: OnceCell::new(),

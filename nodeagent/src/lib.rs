@@ -7,24 +7,32 @@
 //! It never uses the engine's restart policy, never restarts a pod elsewhere, and never deletes a Pod object
 //! before all of its containers have ended.
 
+mod agent;
 pub mod backoff;
 pub mod config;
 pub mod cri;
 pub mod dns;
 pub mod docker;
+pub mod engine;
 pub mod env;
 pub mod error;
 pub mod field;
 pub mod handler;
 pub mod image;
+pub mod node;
+pub mod pod;
 pub mod probe;
 pub mod quantity;
 pub mod references;
+pub(crate) mod server;
+pub mod simulated;
+pub(crate) mod spdy;
 pub mod spec;
 pub mod status;
 pub mod step;
 pub mod tls;
 pub mod volume;
 
+pub use agent::{clean, run, runtime};
 pub use config::{Config, RuntimeKind};
 pub use error::{Error, Result};

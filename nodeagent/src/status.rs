@@ -25,7 +25,7 @@ pub struct Facts<'a> {
     /// Address that the pod had last, for a pod whose sandbox is gone.
     pub last_ip: Option<IpAddr>,
     /// Last words of a container, by engine id.
-    pub last_words: &'a dyn Fn(&str) -> Option<String>,
+    pub last_words: &'a (dyn Fn(&str) -> Option<String> + Sync),
 }
 
 /// Computes the whole status; conditions that others own (`PodScheduled`, readiness gates) are kept.

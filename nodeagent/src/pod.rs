@@ -1,0 +1,316 @@
+//! One task a pod: it looks, asks [`crate::step`], reports, and does.
+
+mod act;
+mod publish;
+mod start;
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, PodStatus, Service};
+use skiff_runtime::{
+    event::{Recorder, Type},
+    view::View,
+};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    config::Config,
+    cri::{Observed, Runtime},
+    engine::Engine,
+    field::Allocatable,
+    probe::Probes,
+    references::References,
+    step::{Memory, Plan, Stage, Waiting, step},
+    volume::Tokens,
+};
+
+/// A pass is made this often though nothing happened: an event may have been lost.
+const RELIST: Duration = Duration::from_secs(60);
+/// The pause after the engine failed to answer.
+const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What all pods' tasks share.
+pub struct Shared {
+    /// Settings.
+    pub config: Config,
+    /// The API.
+    pub client: kube::Client,
+    /// The engine.
+    pub runtime: Arc<dyn Runtime>,
+    /// Whether it answers, and what it has.
+    pub engine: watch::Receiver<Engine>,
+    /// ConfigMaps and Secrets.
+    pub references: References,
+    /// Services.
+    pub services: View<Service>,
+    /// The node.
+    pub node: View<Node>,
+    /// Events.
+    pub recorder: Recorder,
+}
+
+impl Shared {
+    fn allocatable(&self) -> Allocatable {
+        self.engine.borrow().allocatable
+    }
+}
+
+/// How others reach a pod's task.
+#[derive(Clone)]
+pub struct Handle {
+    /// The newest object; `None` once it is gone from the API.
+    pub pod: watch::Sender<Option<Arc<Pod>>>,
+    /// Something happened to its containers.
+    pub wake: Arc<Notify>,
+    /// Something that it refers to has changed.
+    pub refresh: Arc<AtomicBool>,
+}
+
+/// Runs one pod until nothing is left of it.
+pub struct Worker {
+    shared: Arc<Shared>,
+    uid: String,
+    /// The last object seen, with our own last status in it.
+    pod: Arc<Pod>,
+    gone: bool,
+    incoming: watch::Receiver<Option<Arc<Pod>>>,
+    wake: Arc<Notify>,
+    refresh: Arc<AtomicBool>,
+    memory: Memory,
+    probes: Probes,
+    tokens: Tokens,
+    token_due: Option<Timestamp>,
+    published: Option<PodStatus>,
+    last_ip: Option<IpAddr>,
+    pull_tries: std::collections::BTreeMap<String, u32>,
+    /// Stops that came to an end, well or not.
+    stopped: Arc<Mutex<Vec<String>>>,
+    adopted: bool,
+}
+
+/// Starts the task; `on_end` is called when nothing is left of the pod.
+pub fn spawn(shared: Arc<Shared>, pod: Arc<Pod>, on_end: impl FnOnce() + Send + 'static) -> Handle {
+    let (sender, incoming) = watch::channel(Some(pod.clone()));
+    let wake = Arc::new(Notify::new());
+    let refresh = Arc::new(AtomicBool::new(false));
+    let handle = Handle { pod: sender, wake: wake.clone(), refresh: refresh.clone() };
+    let about = reference(&pod);
+    let recorder = shared.recorder.clone();
+    let report = Arc::new(move |container: &str, kind: crate::probe::Kind, found: String| {
+        let mut about = about.clone();
+        about.field_path = Some(format!("spec.containers{{{container}}}"));
+        recorder.event(
+            &about,
+            Type::Warning,
+            "Unhealthy",
+            format!("{} probe failed: {found}", kind.as_str()),
+        );
+    });
+    let worker = Worker {
+        probes: Probes::new(shared.runtime.clone(), wake.clone(), report),
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        shared,
+        pod,
+        gone: false,
+        incoming,
+        wake,
+        refresh,
+        memory: Memory::default(),
+        tokens: Tokens::default(),
+        token_due: None,
+        published: None,
+        last_ip: None,
+        pull_tries: std::collections::BTreeMap::new(),
+        stopped: Arc::default(),
+        adopted: false,
+    };
+    tokio::spawn(async move {
+        worker.run().await;
+        on_end();
+    });
+    handle
+}
+
+fn reference(pod: &Pod) -> ObjectReference {
+    skiff_runtime::event::reference(pod)
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            self.take_newest();
+            let observed = match self.shared.runtime.observe(&self.uid).await {
+                Ok(observed) => observed,
+                Err(error) => {
+                    tracing::debug!(pod = %self.uid, %error, "engine does not tell");
+                    self.wait(Some(ENGINE_PAUSE)).await;
+                    continue;
+                }
+            };
+            let now = Timestamp::now();
+            self.remember(&observed, now);
+            let plan = step(&self.pod, &observed, &self.memory, now);
+            self.memory.stage = self.memory.stage.max(plan.stage);
+            if plan.verdict.is_some() {
+                self.memory.verdict.clone_from(&plan.verdict);
+            }
+            let reported = self.publish(&observed, &plan, now).await;
+            self.watch_containers(&observed, &plan);
+            self.keep_volumes(&observed, now).await;
+            let (mut acted, mut failed) = (false, !reported);
+            for action in &plan.actions {
+                match self.act(action, &observed).await {
+                    act::Done::Again => acted = true,
+                    act::Done::Wait => {}
+                    act::Done::Failed => failed = true,
+                    act::Done::Ended => return,
+                }
+            }
+            if acted && !failed {
+                continue;
+            }
+            self.wait(if failed { Some(ENGINE_PAUSE) } else { self.pause(&plan, now) }).await;
+        }
+    }
+
+    /// Takes the newest object, and puts our own last word into it: the API's echo may lag behind.
+    fn take_newest(&mut self) {
+        match self.incoming.borrow_and_update().clone() {
+            Some(newest) => {
+                let mut pod = (*newest).clone();
+                if let Some(published) = &self.published {
+                    pod.status = Some(publish::overlay(published, newest.status.as_ref()));
+                }
+                self.pod = Arc::new(pod);
+            }
+            None if !self.gone => {
+                // Deleted without us: its containers end all the same.
+                self.gone = true;
+                let mut pod = (*self.pod).clone();
+                let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now());
+                pod.metadata.deletion_timestamp.get_or_insert(now);
+                self.pod = Arc::new(pod);
+            }
+            None => {}
+        }
+    }
+
+    fn remember(&mut self, observed: &Observed, now: Timestamp) {
+        self.last_ip = observed.live_sandbox().and_then(|s| s.ip).or(self.last_ip);
+        let ended = std::mem::take(&mut *self.stopped.lock().unwrap_or_else(PoisonError::into_inner));
+        for id in ended {
+            self.memory.stopping.remove(&id);
+        }
+        if !self.adopted {
+            self.adopted = true;
+            self.adopt(observed);
+        }
+        self.memory.probes = self.probes.results().into_iter().collect();
+        // The first report names the failure, the ones after it the wait.
+        for (name, failure) in &mut self.memory.failures {
+            if failure.waiting.reason == "ErrImagePull" && self.published.is_some() {
+                let image = self
+                    .pod
+                    .spec
+                    .iter()
+                    .flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
+                let image =
+                    image.filter(|c| c.name == *name).find_map(|c| c.image.clone()).unwrap_or_default();
+                let why = failure.waiting.message.clone().unwrap_or_default();
+                let reported = self.published.iter().flat_map(|s| {
+                    s.container_statuses.iter().flatten().chain(s.init_container_statuses.iter().flatten())
+                });
+                let shown = reported.filter(|s| s.name == *name).any(|s| {
+                    s.state.as_ref().and_then(|s| s.waiting.as_ref()).and_then(|w| w.reason.as_deref())
+                        == Some("ErrImagePull")
+                });
+                if shown && failure.retry_at > now {
+                    failure.waiting = Waiting {
+                        reason: "ImagePullBackOff".into(),
+                        message: Some(format!("Back-off pulling image \"{image}\": ErrImagePull: {why}")),
+                    };
+                    let mut about = reference(&self.pod);
+                    about.field_path = Some(format!("spec.containers{{{name}}}"));
+                    let text = format!("Back-off pulling image \"{image}\": {why}");
+                    self.shared.recorder.event(&about, Type::Normal, "BackOff", text);
+                    self.shared.recorder.event(&about, Type::Warning, "Failed", "Error: ImagePullBackOff");
+                    // So that the new reason is reported without waiting for the retry.
+                    self.wake.notify_one();
+                }
+            }
+        }
+    }
+
+    /// A container that the API knew as ready stays so until a probe says otherwise.
+    fn adopt(&mut self, observed: &Observed) {
+        let Some(status) = &self.pod.status else { return };
+        let all =
+            status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
+        for known in all {
+            let Some(found) = observed.latest(&known.name) else { continue };
+            if known.container_id.as_deref() == Some(&format!("docker://{}", found.id)) {
+                let probed = crate::step::Probed {
+                    started: (known.started == Some(true)).then_some(true),
+                    ready: known.ready.then_some(true),
+                    live: None,
+                };
+                self.probes.adopt(&found.id, probed);
+            }
+        }
+    }
+
+    fn watch_containers(&mut self, observed: &Observed, plan: &Plan) {
+        let spec = self.pod.spec.clone().unwrap_or_default();
+        let host_network = spec.host_network == Some(true);
+        let ip = if host_network {
+            Some(self.shared.config.node_ip)
+        } else {
+            observed.live_sandbox().and_then(|s| s.ip)
+        };
+        let wanted = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+        let ip = if plan.stage == Stage::Syncing { ip } else { None };
+        self.probes.sync(wanted, observed, ip);
+    }
+
+    /// When to look again at the latest.
+    fn pause(&self, plan: &Plan, now: Timestamp) -> Option<Duration> {
+        if self.memory.stage == Stage::Terminated {
+            return None;
+        }
+        let next = [plan.wake, self.token_due].into_iter().flatten().min();
+        let until = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        // A little later than the instant itself, so that it has passed by then.
+        Some(until.map_or(RELIST, |d| (d + Duration::from_millis(5)).min(RELIST)))
+    }
+
+    async fn wait(&mut self, at_most: Option<Duration>) {
+        let sleep = async {
+            match at_most {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = self.incoming.changed() => {
+                // The node's task is gone: so is the agent.
+                if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            () = self.wake.notified() => {}
+            () = sleep => {}
+        }
+    }
+
+    fn refresh_wanted(&self) -> bool {
+        self.refresh.swap(false, Ordering::Relaxed)
+    }
+}
