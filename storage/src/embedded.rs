@@ -1,1 +1,172 @@
-//! The store in this process.
+//! The store in this process: an append-only log on disk, and everything in memory.
+//!
+//! One thread writes. It gathers all waiting proposals into one record, appends it, calls
+//! `fdatasync` once, and only then shows and acknowledges what it wrote. Readers take a snapshot
+//! of a persistent map and never wait for it. Past states are kept as cheap clones of that map,
+//! bounded in number and bytes; a watch or a list that asks for more gets [`Error::Compacted`].
+
+mod log;
+mod state;
+mod writer;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::stream;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{Entry, Error, Event, Expect, Notice, Op, Page, Range, Result, Revision, Storage, Watch};
+use state::{Shared, State};
+use writer::Proposal;
+
+/// Bounds of the store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Changes kept for watches and for lists at past revisions.
+    pub history_events: usize,
+    /// Bytes of values kept for the same.
+    pub history_bytes: usize,
+    /// The log is rewritten when it has this many bytes and more than twice what is live.
+    pub rewrite_bytes: u64,
+    /// Proposals that may wait for the disk; further ones wait to be accepted.
+    pub queue: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { history_events: 50_000, history_bytes: 64 << 20, rewrite_bytes: 64 << 20, queue: 4096 }
+    }
+}
+
+/// A store in a directory of its own.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    proposals: mpsc::Sender<Proposal>,
+    // Held for as long as the store lives: a second process is refused.
+    _lock: Arc<File>,
+}
+
+impl Embedded {
+    /// Opens the store in `dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the directory cannot be used or another process has it,
+    /// [`Error::Corrupt`] if what is there was not written by this store or has been damaged.
+    pub fn open(dir: &Path, options: Options) -> Result<Self> {
+        let failed = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", dir.display()));
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Unavailable(format!("{} is in use by another process", dir.display())));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let path: PathBuf = dir.join("log");
+        let mut state = State::default();
+        let log = log::Log::open(&path, |op| state.replay(op))?;
+        let shared = Arc::new(Shared::new(state, &options));
+        let (proposals, queue) = mpsc::channel(options.queue);
+        writer::spawn(shared.clone(), log, queue, options)
+            .map_err(|error| Error::Unavailable(format!("no thread for the store: {error}")))?;
+        Ok(Self { shared, proposals, _lock: Arc::new(lock) })
+    }
+}
+
+#[async_trait::async_trait]
+impl Storage for Embedded {
+    async fn get(&self, key: &str) -> Result<(Option<Entry>, Revision)> {
+        let state = self.shared.newest();
+        Ok((state.entry(key), state.revision))
+    }
+
+    async fn list(&self, prefix: &str, range: Range) -> Result<Page> {
+        let state = match range.at {
+            Some(at) => self.shared.at(at)?,
+            None => self.shared.newest(),
+        };
+        Ok(state.page(prefix, &range))
+    }
+
+    async fn write(&self, key: &str, expect: Expect, op: Op) -> Result<Revision> {
+        let (answer, answered) = oneshot::channel();
+        let proposal = Proposal { key: key.into(), expect, op, answer };
+        let gone = || Error::Unavailable("the store has stopped".into());
+        self.proposals.send(proposal).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch> {
+        let newest = self.shared.newest().revision;
+        if after > newest {
+            return Err(Error::Future { asked: after, newest });
+        }
+        self.shared.events(after)?;
+        let watcher =
+            Watcher { shared: self.shared.clone(), prefix: prefix.to_owned(), after, ended: false };
+        Ok(Box::pin(stream::unfold(watcher, |mut watcher| async move {
+            let notice = watcher.next().await?;
+            Some((notice, watcher))
+        })))
+    }
+
+    async fn revision(&self) -> Result<Revision> {
+        Ok(self.shared.newest().revision)
+    }
+
+    async fn request_progress(&self) -> Result<()> {
+        self.shared.nudge();
+        Ok(())
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<()> {
+        self.shared.compact(revision);
+        Ok(())
+    }
+}
+
+struct Watcher {
+    shared: Arc<Shared>,
+    prefix: String,
+    after: Revision,
+    ended: bool,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Result<Notice>> {
+        if self.ended {
+            return None;
+        }
+        let mut changes = self.shared.subscribe();
+        loop {
+            changes.borrow_and_update();
+            let (events, revision) = match self.shared.events(self.after) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            };
+            let progressed = revision > self.after;
+            self.after = revision;
+            let own: Vec<Event> =
+                events.iter().filter(|event| event.key.starts_with(&self.prefix)).map(|event| (**event).clone()).collect();
+            if !own.is_empty() {
+                return Some(Ok(Notice::Events(own)));
+            }
+            if progressed {
+                return Some(Ok(Notice::Progress(revision)));
+            }
+            // Nothing new: a nudge asks for progress all the same.
+            if changes.changed().await.is_err() {
+                self.ended = true;
+                return None;
+            }
+            if self.shared.newest().revision == self.after {
+                return Some(Ok(Notice::Progress(self.after)));
+            }
+        }
+    }
+}

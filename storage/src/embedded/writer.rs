@@ -1,0 +1,179 @@
+//! The one thread that writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Options;
+use super::log::{Batch, Log, LogOp};
+use super::state::{Shared, State};
+use crate::{Error, Event, Expect, Op, Result, Revision};
+
+/// Proposals that share one record at most.
+const BATCH_MAX: usize = 512;
+/// Bytes that share one record, about.
+const BATCH_BYTES: usize = 8 << 20;
+/// How often ended values are looked for when nothing is written.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// A write on its way.
+pub struct Proposal {
+    pub key: Arc<str>,
+    pub expect: Expect,
+    pub op: Op,
+    pub answer: oneshot::Sender<Result<Revision>>,
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    log: Log,
+    options: Options,
+    /// When values end.
+    endings: BTreeMap<u64, Vec<(Arc<str>, Revision)>>,
+}
+
+/// Starts the thread; it ends when the last sender of `queue` does.
+pub fn spawn(
+    shared: Arc<Shared>,
+    log: Log,
+    mut queue: mpsc::Receiver<Proposal>,
+    options: Options,
+) -> std::io::Result<()> {
+    let endings = shared.endings();
+    let mut writer = Writer { shared, log, options, endings };
+    let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("store".into()).spawn(move || {
+        let mut waiting = Vec::with_capacity(BATCH_MAX);
+        loop {
+            waiting.clear();
+            let received = clock.block_on(async {
+                tokio::time::timeout(IDLE, queue.recv_many(&mut waiting, BATCH_MAX)).await
+            });
+            if received == Ok(0) {
+                return;
+            }
+            writer.end_values(&mut waiting);
+            if !waiting.is_empty() {
+                writer.write(&mut waiting);
+                writer.rewrite_if_due();
+            }
+        }
+    })?;
+    Ok(())
+}
+
+impl Writer {
+    /// Turns values whose time is over into deletes.
+    fn end_values(&mut self, waiting: &mut Vec<Proposal>) {
+        let now = now_s();
+        while let Some(entry) = self.endings.first_entry().filter(|entry| *entry.key() <= now) {
+            for (key, revision) in entry.remove() {
+                // Who reads the answer? Nobody: the value may have been written anew, and then stays.
+                let (answer, _) = oneshot::channel();
+                waiting.push(Proposal { key, expect: Expect::Revision(revision), op: Op::Delete, answer });
+            }
+        }
+    }
+
+    fn write(&mut self, waiting: &mut Vec<Proposal>) {
+        let mut waiting = waiting.drain(..).peekable();
+        while waiting.peek().is_some() {
+            let mut state = self.shared.newest();
+            let mut batch = Batch::default();
+            let mut changes = Vec::new();
+            let mut answers = Vec::new();
+            while batch.len() < BATCH_BYTES
+                && let Some(proposal) = waiting.next()
+            {
+                match step(&mut state, &proposal, &mut batch) {
+                    Ok(change) => {
+                        answers.push((proposal.answer, change.1.revision));
+                        changes.push(change);
+                    }
+                    Err(error) => drop(proposal.answer.send(Err(error))),
+                }
+            }
+            if batch.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.log.append(&batch) {
+                tracing::error!(%error, "the store cannot write; what was proposed is refused");
+                for (answer, _) in answers {
+                    let _ = answer.send(Err(Error::Unavailable(format!("the store cannot write: {error}"))));
+                }
+                continue;
+            }
+            for (_, event) in &changes {
+                if let Some(ends_s) = state.map.get(event.key.as_str()).and_then(|stored| stored.ends_s) {
+                    let key: Arc<str> = event.key.as_str().into();
+                    self.endings.entry(ends_s).or_default().push((key, event.revision));
+                }
+            }
+            self.shared.publish(state, changes);
+            for (answer, revision) in answers {
+                let _ = answer.send(Ok(revision));
+            }
+        }
+    }
+
+    fn rewrite_if_due(&mut self) {
+        let state = self.shared.newest();
+        if self.log.len() < self.options.rewrite_bytes || self.log.len() < 2 * state.live_bytes {
+            return;
+        }
+        let mut entries = state.map.iter().peekable();
+        let batches = std::iter::from_fn(|| {
+            entries.peek()?;
+            let mut batch = Batch::default();
+            while batch.len() < BATCH_BYTES
+                && let Some((key, stored)) = entries.next()
+            {
+                let value = Some(&*stored.value);
+                batch.push(LogOp { revision: stored.revision, key, value, ends_s: stored.ends_s });
+            }
+            Some(batch)
+        });
+        // A delete of what is not there carries the newest revision over.
+        let mut last = Batch::default();
+        last.push(LogOp { revision: state.revision, key: "", value: None, ends_s: None });
+        if let Err(error) = self.log.rewrite(batches.chain(std::iter::once(last))) {
+            tracing::warn!(%error, "the log could not be rewritten; it goes on growing");
+        }
+    }
+}
+
+/// Decides one proposal on the state so far; adds it to the batch.
+fn step(state: &mut State, proposal: &Proposal, batch: &mut Batch) -> Result<(State, Event)> {
+    let key = &*proposal.key;
+    let live = state.map.get(key);
+    let holds = match proposal.expect {
+        Expect::Any => true,
+        Expect::Absent => live.is_none(),
+        Expect::Revision(revision) => live.is_some_and(|stored| stored.revision == revision),
+    };
+    if !holds || (proposal.op == Op::Delete && live.is_none()) {
+        return Err(Error::Mismatch(state.entry(key)));
+    }
+    let before = state.clone();
+    let revision = state.revision + 1;
+    let value: Option<(Bytes, Option<u64>)> = match &proposal.op {
+        Op::Put { value, ttl_s } => Some((value.clone(), ttl_s.map(|ttl_s| now_s() + ttl_s))),
+        Op::Delete => None,
+    };
+    batch.push(LogOp {
+        revision,
+        key,
+        value: value.as_ref().map(|(value, _)| &**value),
+        ends_s: value.as_ref().and_then(|(_, ends_s)| *ends_s),
+    });
+    let new = value.as_ref().map(|(value, _)| value.clone());
+    let previous = state.apply(&proposal.key, value, revision).map(|old| (old.value, old.revision));
+    Ok((before, Event { key: key.to_owned(), revision, value: new, previous }))
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
