@@ -187,3 +187,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

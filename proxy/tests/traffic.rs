@@ -55,7 +55,11 @@ fn a_pod_is_seen_by_its_own_address_on_its_bridge_and_across() {
         assert_eq!(tcp("same", WEB).unwrap().seen.to_string(), "10.244.0.3");
         assert_eq!(tcp("other", WEB).unwrap().seen.to_string(), "10.244.1.2");
         assert_eq!(tcp("a", WEB).unwrap().seen.to_string(), "10.244.0.1", "a hairpin comes from the bridge");
-        assert_eq!(tcp("same", "10.244.0.2:80").unwrap().seen.to_string(), "10.244.0.3", "straight to the pod");
+        assert_eq!(
+            tcp("same", "10.244.0.2:80").unwrap().seen.to_string(),
+            "10.244.0.3",
+            "straight to the pod"
+        );
     });
 }
 
@@ -79,8 +83,16 @@ fn what_nobody_serves_is_refused_at_once() {
         lab.until("the rejection is there", || {
             sh("nft list set ip skiff rejected_ports").contains("30080").then_some(())
         });
-        let of_host = [WEB, "10.96.7.7:80", "127.0.0.1:30080", "198.51.100.1:30080", "203.0.113.5:80", "10.244.9.9:80"];
-        let of_pod = [WEB, "10.96.7.7:80", "198.51.100.1:30080", "10.244.0.1:30080", "203.0.113.5:80", "10.244.9.9:80"];
+        let of_host =
+            [WEB, "10.96.7.7:80", "127.0.0.1:30080", "198.51.100.1:30080", "203.0.113.5:80", "10.244.9.9:80"];
+        let of_pod = [
+            WEB,
+            "10.96.7.7:80",
+            "198.51.100.1:30080",
+            "10.244.0.1:30080",
+            "203.0.113.5:80",
+            "10.244.9.9:80",
+        ];
         for (from, targets) in [("host", of_host), ("a", of_pod)] {
             for to in targets {
                 let began = Instant::now();
@@ -126,7 +138,10 @@ fn local_policies_keep_to_the_node_and_show_the_client() {
         assert_eq!(tcp("outside", "198.51.100.1:30080").unwrap().seen.to_string(), OUTSIDE);
         assert_eq!(tcp("host", "127.0.0.1:30080").unwrap().by, "a");
         // An endpoint elsewhere only: outside gets nothing here.
-        lab.service("web", node_port(json!({"externalTrafficPolicy": "Local", "internalTrafficPolicy": "Local"})));
+        lab.service(
+            "web",
+            node_port(json!({"externalTrafficPolicy": "Local", "internalTrafficPolicy": "Local"})),
+        );
         lab.endpoints("web", &[OUTSIDE]);
         serve("outside", "outside", 80);
         lab.until("the machine itself still gets through", || {
@@ -141,7 +156,8 @@ fn local_policies_keep_to_the_node_and_show_the_client() {
 #[test]
 fn a_client_keeps_its_endpoint_when_the_service_says_so() {
     lab(|lab| {
-        for (name, ip) in [("a", "10.244.0.2"), ("b", "10.244.0.3"), ("c", "10.244.1.2"), ("d", "10.244.1.3")] {
+        for (name, ip) in [("a", "10.244.0.2"), ("b", "10.244.0.3"), ("c", "10.244.1.2"), ("d", "10.244.1.3")]
+        {
             lab.pod(name, ip);
         }
         let sticky = json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 100}}});
@@ -200,6 +216,26 @@ fn pods_leave_the_machine_behind_its_address() {
         serve("outside", "outside", 80);
         assert_eq!(tcp("a", "198.51.100.2:80").unwrap().seen.to_string(), HOST);
         assert!(tcp("outside", "127.0.0.1:80").is_ok(), "the server is there");
+    });
+}
+
+#[test]
+fn the_machine_itself_may_be_an_endpoint_as_the_api_server_is() {
+    lab(|lab| {
+        lab.pod("a", "10.244.0.2");
+        lab.pod("b", "10.244.1.2");
+        serve("host", "host", 80);
+        lab.service("api", spec(json!({})));
+        for endpoint in [HOST, "10.244.0.1"] {
+            lab.endpoints("api", &[endpoint]);
+            lab.until("the endpoint is there", || {
+                sh("nft list table ip skiff").contains(endpoint).then_some(())
+            });
+            for from in ["a", "b", "host"] {
+                assert_eq!(lab.until_answered(from, WEB).by, "host", "{from} to {endpoint}");
+            }
+            assert_eq!(tcp("a", WEB).unwrap().seen.to_string(), "10.244.0.2");
+        }
     });
 }
 

@@ -43,7 +43,10 @@ pub fn lab(test: impl FnOnce(&mut Lab) + Send + 'static) {
 }
 
 /// The same, with a change of the configuration, made on the machine before the proxy starts.
-pub fn lab_with(change: impl FnOnce(&mut Config) + Send + 'static, test: impl FnOnce(&mut Lab) + Send + 'static) {
+pub fn lab_with(
+    change: impl FnOnce(&mut Config) + Send + 'static,
+    test: impl FnOnce(&mut Lab) + Send + 'static,
+) {
     let machine = thread::spawn(|| {
         make_machine();
         let mut config = Config { node_names: vec!["n1".into(), "n2".into()], ..Config::default() };
@@ -125,7 +128,13 @@ impl Lab {
     /// Says which endpoints a service has; node n1 has the first bridge.
     pub fn endpoints(&self, service: &str, ips: &[&str]) {
         let endpoints = ips.iter().map(|ip| {
-            let node = if ip.starts_with("10.244.0.") { "n1" } else if ip.starts_with("10.244.1.") { "n2" } else { "away" };
+            let node = if ip.starts_with("10.244.0.") {
+                "n1"
+            } else if ip.starts_with("10.244.1.") {
+                "n2"
+            } else {
+                "away"
+            };
             json!({"addresses": [ip], "conditions": {"ready": true}, "nodeName": node})
         });
         self.slice(service, Value::Array(endpoints.collect()));
@@ -190,7 +199,8 @@ pub struct Answer {
 
 impl Answer {
     fn of(text: &str) -> io::Result<Self> {
-        let (by, seen) = text.split_once(' ').ok_or_else(|| io::Error::other(format!("answered {text:?}")))?;
+        let (by, seen) =
+            text.split_once(' ').ok_or_else(|| io::Error::other(format!("answered {text:?}")))?;
         Ok(Self { by: by.to_owned(), seen: seen.parse().map_err(io::Error::other)? })
     }
 }
