@@ -104,7 +104,7 @@ fn scaling_in_the_middle_keeps_proportions() {
         (1, &[(2, 4, 4, 4)], &[("web-2", 1)]),
         (9, &[(1, 3, 3, 4), (2, 2, 0, 4)], &[("web-1", 6), ("web-2", 4)]),
         (0, &[(1, 3, 3, 4), (2, 2, 0, 4)], &[("web-1", 0), ("web-2", 0)]),
-        (6, &[(1, 1, 1, 6), (2, 6, 6, 4)], &[("web-1", 0)]),
+        (6, &[(1, 1, 1, 4), (2, 6, 6, 6)], &[("web-1", 0)]),
     ];
     for (replicas, present, expected) in table {
         let sizes = sizes(&plan(json!({"replicas": replicas}), present));
