@@ -240,8 +240,10 @@ pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> Status {
         "" => "at the cluster scope".to_owned(),
         namespace => format!("in the namespace {namespace:?}"),
     };
-    let mut why =
-        format!("User {user:?} cannot {verb} resource {resource:?} in API group {:?} {place}", attributes.group);
+    let mut why = format!(
+        "User {user:?} cannot {verb} resource {resource:?} in API group {:?} {place}",
+        attributes.group
+    );
     if !reason.is_empty() {
         why = format!("{why}: {reason}");
     }
@@ -292,7 +294,14 @@ mod tests {
                 r#"nodes is forbidden: User "x" cannot list resource "nodes" in API group "" at the cluster scope"#,
             ),
             (
-                Attributes { resource: "pods", subresource: "log", name: "p", namespace: "a", verb: "get", ..base },
+                Attributes {
+                    resource: "pods",
+                    subresource: "log",
+                    name: "p",
+                    namespace: "a",
+                    verb: "get",
+                    ..base
+                },
                 r#"pods "p" is forbidden: User "x" cannot get resource "pods/log" in API group "" in the namespace "a""#,
             ),
             (

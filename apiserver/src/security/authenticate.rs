@@ -74,7 +74,9 @@ impl Authenticator {
 /// Whether a path answers anyone: one of [`OPEN_PATHS`], or a single check (`/livez/ping`).
 pub fn is_open(path: &str) -> bool {
     OPEN_PATHS.iter().any(|open| {
-        path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest == "/" || (*open != "/version" && rest.starts_with('/')))
+        path.strip_prefix(open).is_some_and(|rest| {
+            rest.is_empty() || rest == "/" || (*open != "/version" && rest.starts_with('/'))
+        })
     })
 }
 
@@ -132,7 +134,13 @@ mod tests {
 
     #[test]
     fn bearer_tokens_are_found_whatever_the_case() {
-        let table = [("Bearer a", Some("a")), ("bearer  a ", Some("a")), ("Basic a", None), ("Bearer", None), ("", None)];
+        let table = [
+            ("Bearer a", Some("a")),
+            ("bearer  a ", Some("a")),
+            ("Basic a", None),
+            ("Bearer", None),
+            ("", None),
+        ];
         for (header, expected) in table {
             assert_eq!(bearer(header), expected, "{header}");
         }

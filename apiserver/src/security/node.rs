@@ -209,7 +209,9 @@ fn own_named(node: &str, asked: &Attributes<'_>, what: &str) -> Decision {
     match asked.verb {
         // The name is not known yet; admission looks at the object.
         "create" => yes(),
-        "get" | "update" | "patch" | "delete" if !asked.subresource.is_empty() => no("cannot authorize subresources"),
+        "get" | "update" | "patch" | "delete" if !asked.subresource.is_empty() => {
+            no("cannot authorize subresources")
+        }
         "get" | "update" | "patch" | "delete" if asked.name == node => yes(),
         "get" | "update" | "patch" | "delete" => {
             no(&format!("can only access {article} with the same name as the requesting node"))

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Attributes, Authorizer, Decision, User, items, text};
 pub use super::forbidden;
+use super::{Attributes, Authorizer, Decision, User, items, text};
 pub use rule::Rule;
 
 /// The group of roles and bindings.
@@ -172,7 +172,9 @@ impl Rbac {
         let mut chosen: Vec<&str> = self
             .roles
             .iter()
-            .filter(|(key, other)| key.0.is_empty() && selectors.iter().any(|selector| selects(selector, &other.labels)))
+            .filter(|(key, other)| {
+                key.0.is_empty() && selectors.iter().any(|selector| selects(selector, &other.labels))
+            })
             .map(|(key, _)| key.1.as_str())
             .collect();
         chosen.sort_unstable();
@@ -183,7 +185,12 @@ impl Rbac {
 
     /// Calls `visitor` with each role granted to a user, the scope (a namespace or the empty string), the binding's
     /// name and the subject, until it returns `true`.
-    fn visit(&self, user: &User, namespace: &str, mut visitor: impl FnMut(&Role, &str, &str, &Subject<'_>) -> bool) {
+    fn visit(
+        &self,
+        user: &User,
+        namespace: &str,
+        mut visitor: impl FnMut(&Role, &str, &str, &Subject<'_>) -> bool,
+    ) {
         let subjects = std::iter::once(Subject::User(&user.name))
             .chain(user.groups.iter().map(|group| Subject::Group(group)));
         for subject in subjects {
@@ -311,7 +318,10 @@ fn remove(index: &mut HashMap<String, Scopes>, subjects: &[String], role: &RoleK
 /// Whether a label selector (an object) selects labels. An empty one selects everything.
 fn selects(selector: &Value, labels: &BTreeMap<String, String>) -> bool {
     let wanted = selector.pointer("/matchLabels").and_then(Value::as_object);
-    let equal = wanted.into_iter().flatten().all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str());
+    let equal = wanted
+        .into_iter()
+        .flatten()
+        .all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str());
     equal
         && items(selector, "/matchExpressions").iter().all(|expression| {
             let have = labels.get(text(expression, "/key"));

@@ -139,16 +139,22 @@ fn pod(node: &str, verb: &str, new: Option<&Value>, old: Option<&Value>) -> Resu
     match (old, new) {
         (None, Some(pod)) => mirror_pod(node, pod),
         (Some(pod), None) if text(pod, "/spec/nodeName") == node => Ok(()),
-        (Some(_), None) => Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself")),
+        (Some(_), None) => {
+            Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself"))
+        }
         // A deletion that only marks the pod is an update of the object.
         (Some(pod), Some(_)) if verb == "delete" && text(pod, "/spec/nodeName") == node => Ok(()),
-        _ => Err(format!("unexpected operation {verb:?}, node {node:?} can only create and delete mirror pods")),
+        _ => Err(format!(
+            "unexpected operation {verb:?}, node {node:?} can only create and delete mirror pods"
+        )),
     }
 }
 
 fn mirror_pod(node: &str, pod: &Value) -> Result<(), String> {
     if pod.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_none() {
-        return Err(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
+        return Err(format!(
+            "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+        ));
     }
     if text(pod, "/spec/nodeName") != node {
         return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
@@ -161,7 +167,9 @@ fn mirror_pod(node: &str, pod: &Value) -> Result<(), String> {
             && owner["blockOwnerDeletion"] != true
     };
     if !matches!(items(pod, "/metadata/ownerReferences"), [owner] if own(owner)) {
-        return Err(format!("node {node:?} can only create pods with a controller owner reference set to itself"));
+        return Err(format!(
+            "node {node:?} can only create pods with a controller owner reference set to itself"
+        ));
     }
     if !text(pod, "/spec/serviceAccountName").is_empty() || super::node::refers_to_objects(pod) {
         return Err(format!("node {node:?} can not create pods that reference other objects"));
@@ -172,7 +180,9 @@ fn mirror_pod(node: &str, pod: &Value) -> Result<(), String> {
 fn pod_status(node: &str, new: Option<&Value>, old: Option<&Value>) -> Result<(), String> {
     let (Some(new), Some(old)) = (new, old) else { return Err("unexpected operation".into()) };
     if text(old, "/spec/nodeName") != node {
-        return Err(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
+        return Err(format!(
+            "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
+        ));
     }
     let table = [
         ("/metadata/labels", "cannot update labels through pod status"),
@@ -226,7 +236,9 @@ fn claim_status(node: &str, new: Option<&Value>, old: Option<&Value>) -> Result<
     if stripped(new) == stripped(old) {
         return Ok(());
     }
-    Err(format!("node {node:?} is not allowed to update fields other than status.quantity and status.conditions"))
+    Err(format!(
+        "node {node:?} is not allowed to update fields other than status.quantity and status.conditions"
+    ))
 }
 
 fn unchanged(node: &str, table: &[(&str, &str)], new: &Value, old: &Value) -> Result<(), String> {
@@ -245,7 +257,9 @@ fn unchanged(node: &str, table: &[(&str, &str)], new: &Value, old: &Value) -> Re
 }
 
 fn forbidden_labels(new: &Value, old: Option<&Value>) -> String {
-    let labels = |object: &Value| object.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    let labels = |object: &Value| {
+        object.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default()
+    };
     let (new, old) = (labels(new), old.map(labels).unwrap_or_default());
     let keys: BTreeSet<&String> = new.keys().chain(old.keys()).collect();
     let changed = keys.into_iter().filter(|key| new.get(*key) != old.get(*key));

@@ -26,7 +26,12 @@ pub struct Subjects<'a> {
 ///
 /// # Errors
 /// 400 or 422 for a review that is wrong in itself, 501 for a kind that is none of the six.
-pub fn review(kind: &str, namespace: &str, mut object: Value, subjects: &Subjects<'_>) -> Result<Value, Status> {
+pub fn review(
+    kind: &str,
+    namespace: &str,
+    mut object: Value,
+    subjects: &Subjects<'_>,
+) -> Result<Value, Status> {
     let group = match kind {
         "SelfSubjectReview" | "TokenReview" => "authentication.k8s.io",
         _ => AUTHORIZATION,
@@ -75,11 +80,16 @@ fn subject(object: &Value) -> Result<User, Status> {
 fn check_namespace(object: &Value, namespace: &str) -> Result<(), Status> {
     let asked = text(object, "/spec/resourceAttributes/namespace");
     if is_there(object, "/spec/nonResourceAttributes") {
-        let error = FieldError::invalid("spec.nonResourceAttributes", Value::Null, "disallowed on this kind of request");
+        let error = FieldError::invalid(
+            "spec.nonResourceAttributes",
+            Value::Null,
+            "disallowed on this kind of request",
+        );
         return Err(Status::invalid(AUTHORIZATION, "LocalSubjectAccessReview", "", &[error]));
     }
     if asked != namespace {
-        let error = FieldError::invalid("spec.resourceAttributes.namespace", asked, "must match metadata.namespace");
+        let error =
+            FieldError::invalid("spec.resourceAttributes.namespace", asked, "must match metadata.namespace");
         return Err(Status::invalid(AUTHORIZATION, "LocalSubjectAccessReview", "", &[error]));
     }
     Ok(())
@@ -92,9 +102,17 @@ fn access(kind: &str, object: &Value, user: &User, authorizer: &dyn Authorizer) 
         let (field, why) = if resource {
             ("spec.nonResourceAttributes", "cannot be specified in combination with resourceAttributes")
         } else {
-            ("spec.resourceAttributes", "exactly one of nonResourceAttributes or resourceAttributes must be specified")
+            (
+                "spec.resourceAttributes",
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            )
         };
-        return Err(Status::invalid(AUTHORIZATION, kind, "", &[FieldError::invalid(field, Value::Null, why)]));
+        return Err(Status::invalid(
+            AUTHORIZATION,
+            kind,
+            "",
+            &[FieldError::invalid(field, Value::Null, why)],
+        ));
     }
     let part = if resource { "resource" } else { "nonResource" };
     let field = |name: &str| text(object, &format!("/spec/{part}Attributes/{name}"));
@@ -149,7 +167,9 @@ fn rules(object: &Value, subjects: &Subjects<'_>) -> Result<Value, Status> {
     }
     let (rules, complete) = subjects.authorizer.rules(subjects.user, namespace);
     let (paths, resources): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| !rule.urls.is_empty());
-    let objects = |rules: Vec<&super::rbac::Rule>| rules.into_iter().map(super::rbac::Rule::to_object).collect::<Value>();
+    let objects = |rules: Vec<&super::rbac::Rule>| {
+        rules.into_iter().map(super::rbac::Rule::to_object).collect::<Value>()
+    };
     let mut status = json!({
         "resourceRules": objects(resources), "nonResourceRules": objects(paths), "incomplete": !complete,
     });
@@ -213,12 +233,17 @@ mod tests {
         let scheduler = User::new("system:kube-scheduler", &[]);
         let list = |resource: &str| json!({"verb": "list", "resource": resource, "namespace": "a"});
         let (pods, secrets) = (list("pods"), list("secrets"));
-        let other = |attributes: &Value| json!({"user": "system:kube-proxy", "resourceAttributes": attributes});
+        let other =
+            |attributes: &Value| json!({"user": "system:kube-proxy", "resourceAttributes": attributes});
         let table = [
             ("SelfSubjectAccessReview", json!({"resourceAttributes": pods}), Some(true)),
             ("SelfSubjectAccessReview", json!({"resourceAttributes": secrets}), Some(false)),
             ("SelfSubjectAccessReview", json!({}), None),
-            ("SelfSubjectAccessReview", json!({"resourceAttributes": pods, "nonResourceAttributes": {}}), None),
+            (
+                "SelfSubjectAccessReview",
+                json!({"resourceAttributes": pods, "nonResourceAttributes": {}}),
+                None,
+            ),
             ("SubjectAccessReview", other(&pods), Some(false)),
             ("SubjectAccessReview", other(&list("services")), Some(true)),
             ("SubjectAccessReview", json!({"resourceAttributes": pods}), None),
@@ -238,7 +263,13 @@ mod tests {
 
     #[test]
     fn rules_are_listed() {
-        let status = ask("SelfSubjectRulesReview", "", json!({"namespace": "a"}), &User::new("system:kube-scheduler", &[])).unwrap();
+        let status = ask(
+            "SelfSubjectRulesReview",
+            "",
+            json!({"namespace": "a"}),
+            &User::new("system:kube-scheduler", &[]),
+        )
+        .unwrap();
         assert!(status["resourceRules"].as_array().unwrap().len() > 10);
         assert_eq!(status["incomplete"], false);
     }
@@ -249,8 +280,12 @@ mod tests {
         let grant = crate::security::token::Grant { now: jiff::Timestamp::now(), ..grant() };
         let good = tokens.sign(&grant).unwrap();
         let (authority, user) = (Authority::new(), User::new("me", &["g"]));
-        let subjects =
-            Subjects { user: &user, authorizer: &authority, tokens: &tokens, objects: &Store::with_account() };
+        let subjects = Subjects {
+            user: &user,
+            authorizer: &authority,
+            tokens: &tokens,
+            objects: &Store::with_account(),
+        };
         let ask = |token: &str| review("TokenReview", "", json!({"spec": {"token": token}}), &subjects);
         let status = ask(&good).unwrap()["status"].clone();
         assert_eq!(status["user"]["username"], "system:serviceaccount:ns:sa");

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use jiff::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -36,7 +36,10 @@ pub struct ServiceAccountTokens {
 
 impl std::fmt::Debug for ServiceAccountTokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServiceAccountTokens").field("issuer", &self.issuer).field("key_id", &self.key_id).finish()
+        f.debug_struct("ServiceAccountTokens")
+            .field("issuer", &self.issuer)
+            .field("key_id", &self.key_id)
+            .finish()
     }
 }
 
@@ -147,7 +150,8 @@ impl ServiceAccountTokens {
         Ok(Self {
             issuer: ISSUER.into(),
             signing: EncodingKey::from_ec_pem(key_pem.as_bytes()).map_err(|error| bad(&error))?,
-            verifying: DecodingKey::from_ec_pem(pair.public_key_pem().as_bytes()).map_err(|error| bad(&error))?,
+            verifying: DecodingKey::from_ec_pem(pair.public_key_pem().as_bytes())
+                .map_err(|error| bad(&error))?,
             key_id: URL_SAFE_NO_PAD.encode(Sha256::digest(&public)),
             point: pair.public_key_raw().to_vec(),
             remembered: Mutex::default(),
@@ -306,8 +310,11 @@ impl Claims {
         let mut user = User {
             name: user_name(namespace, &account.name),
             uid: account.uid.clone(),
-            groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}"),
-                AUTHENTICATED.into()],
+            groups: vec![
+                "system:serviceaccounts".into(),
+                format!("system:serviceaccounts:{namespace}"),
+                AUTHENTICATED.into(),
+            ],
             ..User::default()
         };
         let mut note = |key: &str, value: &str| {

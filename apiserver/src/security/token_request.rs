@@ -44,7 +44,8 @@ pub fn answer(
     };
     let token = authenticator.tokens.sign(&grant).map_err(Status::internal)?;
     let expires = Timestamp::from_second(now_s + lifetime_s).map_err(Status::internal)?;
-    let mut metadata = request.get("metadata").filter(|value| value.is_object()).cloned().unwrap_or_else(|| json!({}));
+    let mut metadata =
+        request.get("metadata").filter(|value| value.is_object()).cloned().unwrap_or_else(|| json!({}));
     metadata["name"] = name.into();
     metadata["namespace"] = namespace.into();
     Ok(json!({
@@ -78,7 +79,8 @@ fn bind(reference: &Value, namespace: &str, account: &str, objects: &dyn Objects
             )));
         }
     };
-    let object = objects.get(resource, namespace, name).ok_or_else(|| Status::not_found("", resource, name))?;
+    let object =
+        objects.get(resource, namespace, name).ok_or_else(|| Status::not_found("", resource, name))?;
     let actual = text(&object, "/metadata/uid");
     if !uid.is_empty() && uid != actual {
         let why = format!(
@@ -96,7 +98,12 @@ fn bind(reference: &Value, namespace: &str, account: &str, objects: &dyn Objects
         )));
     }
     let node = Some(text(&object, "/spec/nodeName")).filter(|node| resource == "pods" && !node.is_empty());
-    Ok(Bound { resource: resource.into(), name: name.into(), uid: actual.into(), node: node.map(str::to_owned) })
+    Ok(Bound {
+        resource: resource.into(),
+        name: name.into(),
+        uid: actual.into(),
+        node: node.map(str::to_owned),
+    })
 }
 
 #[cfg(test)]
@@ -125,7 +132,8 @@ mod tests {
 
     #[test]
     fn wrong_requests_are_refused_with_the_right_code() {
-        let pod = |name: &str, uid: &str| json!({"kind": "Pod", "apiVersion": "v1", "name": name, "uid": uid});
+        let pod =
+            |name: &str, uid: &str| json!({"kind": "Pod", "apiVersion": "v1", "name": name, "uid": uid});
         let table = [
             (json!({"expirationSeconds": 10}), 422),
             (json!({"expirationSeconds": 5_000_000_000_i64}), 422),

@@ -4,15 +4,15 @@ use serde_json::json;
 
 fn pod(name: &str, node: &str) -> Value {
     json!({"metadata": {"namespace": "ns", "name": name}, "spec": {
-        "nodeName": node, "serviceAccountName": "sa", "imagePullSecrets": [{"name": "pull"}],
-        "initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "init"}}}]}],
-        "containers": [{"envFrom": [{"configMapRef": {"name": "env"}}]}],
-        "volumes": [
-            {"name": "a", "secret": {"secretName": "mounted"}},
-            {"name": "b", "projected": {"sources": [{"configMap": {"name": "projected"}}]}},
-            {"name": "c", "persistentVolumeClaim": {"claimName": "claim"}},
-            {"name": "d", "ephemeral": {}},
-        ]}})
+    "nodeName": node, "serviceAccountName": "sa", "imagePullSecrets": [{"name": "pull"}],
+    "initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "init"}}}]}],
+    "containers": [{"envFrom": [{"configMapRef": {"name": "env"}}]}],
+    "volumes": [
+        {"name": "a", "secret": {"secretName": "mounted"}},
+        {"name": "b", "projected": {"sources": [{"configMap": {"name": "projected"}}]}},
+        {"name": "c", "persistentVolumeClaim": {"claimName": "claim"}},
+        {"name": "d", "ephemeral": {}},
+    ]}})
 }
 
 fn ask<'a>(user: &'a User, verb: &'a str, resource: &'a str, name: &'a str) -> Attributes<'a> {
@@ -69,7 +69,10 @@ fn a_node_reaches_what_its_pods_refer_to_and_nothing_else() {
     ];
     for (verb, resource, name) in related {
         assert!(graph.authorize(&ask(&mine, verb, resource, name)).is_allowed(), "{verb} {resource} {name}");
-        assert!(!graph.authorize(&ask(&other, verb, resource, name)).is_allowed(), "other: {verb} {resource}");
+        assert!(
+            !graph.authorize(&ask(&other, verb, resource, name)).is_allowed(),
+            "other: {verb} {resource}"
+        );
         assert!(!graph.authorize(&ask(&outsider, verb, resource, name)).is_allowed());
     }
     let never = [

@@ -57,7 +57,10 @@ impl Rule {
             return self.urls.iter().any(|url| url_matches(url, attributes.path));
         }
         has(&self.groups, attributes.group)
-            && self.resources.iter().any(|own| resource_matches(own, attributes.resource, attributes.subresource))
+            && self
+                .resources
+                .iter()
+                .any(|own| resource_matches(own, attributes.resource, attributes.subresource))
             && (self.names.is_empty() || self.names.iter().any(|name| name == attributes.name))
     }
 
@@ -84,11 +87,17 @@ impl Rule {
             for url in &self.urls {
                 pieces.push(Self { verbs: one(verb), urls: one(url), ..Self::default() });
             }
-            for (group, resource) in
-                self.groups.iter().flat_map(|group| self.resources.iter().map(move |resource| (group, resource)))
+            for (group, resource) in self
+                .groups
+                .iter()
+                .flat_map(|group| self.resources.iter().map(move |resource| (group, resource)))
             {
-                let piece =
-                    Self { verbs: one(verb), groups: one(group), resources: one(resource), ..Self::default() };
+                let piece = Self {
+                    verbs: one(verb),
+                    groups: one(group),
+                    resources: one(resource),
+                    ..Self::default()
+                };
                 if self.names.is_empty() {
                     pieces.push(piece.clone());
                 }
@@ -110,7 +119,8 @@ fn resource_matches(own: &str, resource: &str, subresource: &str) -> bool {
     if subresource.is_empty() {
         return own == resource;
     }
-    own.split_once('/').is_some_and(|(first, second)| second == subresource && (first == "*" || first == resource))
+    own.split_once('/')
+        .is_some_and(|(first, second)| second == subresource && (first == "*" || first == resource))
 }
 
 fn url_matches(own: &str, path: &str) -> bool {

@@ -1,5 +1,5 @@
-use super::escalation::covers;
 use super::super::MASTERS;
+use super::escalation::covers;
 use super::*;
 use serde_json::json;
 
@@ -19,7 +19,14 @@ fn user(name: &str) -> Value {
 }
 
 fn pods(user: &User) -> Attributes<'_> {
-    Attributes { user, verb: "get", resource: "pods", namespace: "a", resource_request: true, ..Attributes::default() }
+    Attributes {
+        user,
+        verb: "get",
+        resource: "pods",
+        namespace: "a",
+        resource_request: true,
+        ..Attributes::default()
+    }
 }
 
 #[test]
@@ -43,7 +50,11 @@ fn rules_match_as_upstream_matches() {
         (get("pods"), Attributes { verb: "list", ..base }, false),
         (json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}), log, true),
         (json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}), path("/metrics"), false),
-        (json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["x"]}), base, false),
+        (
+            json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["x"]}),
+            base,
+            false,
+        ),
         (
             json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["x"]}),
             Attributes { name: "x", ..base },
@@ -80,7 +91,8 @@ fn changes_take_effect_one_by_one() {
     let other = binding("", "b", ("ClusterRole", "r"), user("y"));
     let (x, y) = (User::new("x", &[]), User::new("y", &[]));
     let mut index = Rbac::default();
-    let seen = |index: &Rbac| (index.authorize(&pods(&x)).is_allowed(), index.authorize(&pods(&y)).is_allowed());
+    let seen =
+        |index: &Rbac| (index.authorize(&pods(&x)).is_allowed(), index.authorize(&pods(&y)).is_allowed());
     index.update("ClusterRoleBinding", None, Some(&bound));
     assert_eq!(seen(&index), (false, false));
     index.update("ClusterRole", None, Some(&reader));
@@ -116,7 +128,11 @@ fn rights_are_covered_piece_by_piece() {
         Rule::of(&json!({"verbs": verbs, "apiGroups": [""], "resources": resources, "resourceNames": names}))
     };
     let table = [
-        (vec![rule(&["get"], &["pods"], &[]), rule(&["list"], &["pods"], &[])], rule(&["get", "list"], &["pods"], &[]), true),
+        (
+            vec![rule(&["get"], &["pods"], &[]), rule(&["list"], &["pods"], &[])],
+            rule(&["get", "list"], &["pods"], &[]),
+            true,
+        ),
         (vec![rule(&["*"], &["*"], &[])], rule(&["get"], &["pods/log"], &["x"]), true),
         (vec![rule(&["get"], &["pods"], &["x"])], rule(&["get"], &["pods"], &[]), false),
         (vec![rule(&["get"], &["pods"], &["x"])], rule(&["get"], &["pods"], &["x"]), true),
@@ -137,7 +153,11 @@ fn no_one_grants_what_they_do_not_hold() {
     let index = Rbac::build(&[
         role("", "reader", get_pods.clone()),
         role("", "boss", json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}])),
-        role("", "binder", json!([{"verbs": ["bind"], "apiGroups": [GROUP], "resources": ["clusterroles"], "resourceNames": ["boss"]}])),
+        role(
+            "",
+            "binder",
+            json!([{"verbs": ["bind"], "apiGroups": [GROUP], "resources": ["clusterroles"], "resourceNames": ["boss"]}]),
+        ),
         binding("", "b", ("ClusterRole", "reader"), user("x")),
         binding("", "c", ("ClusterRole", "binder"), user("z")),
     ]);
@@ -147,7 +167,11 @@ fn no_one_grants_what_they_do_not_hold() {
     let x = User::new("x", &["g"]);
     assert!(check(&x, &role("a", "r", get_pods)).is_ok());
     assert!(check(&x, &binding("a", "n", ("ClusterRole", "reader"), user("y"))).is_ok());
-    let more = role("a", "r", json!([{"verbs": ["get", "delete"], "apiGroups": [""], "resources": ["pods", "secrets"]}]));
+    let more = role(
+        "a",
+        "r",
+        json!([{"verbs": ["get", "delete"], "apiGroups": [""], "resources": ["pods", "secrets"]}]),
+    );
     assert_eq!(
         check(&x, &more).unwrap_err(),
         "roles.rbac.authorization.k8s.io \"r\" is forbidden: user \"x\" (groups=[\"g\"]) is attempting to grant RBAC \
@@ -165,12 +189,13 @@ fn no_one_grants_what_they_do_not_hold() {
     assert!(index.check_escalation(&x, "Role", Some(&more), &marked).is_ok());
 }
 
-
-
 /// The plainest reading of the rules: walk every binding, every subject, every rule. Written apart from the index.
 fn naive(objects: &[Value], asked: &Attributes<'_>) -> bool {
     let strings = |value: &Value, key: &str| -> Vec<String> {
-        value[key].as_array().map(|list| list.iter().map(|one| one.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
+        value[key]
+            .as_array()
+            .map(|list| list.iter().map(|one| one.as_str().unwrap().to_owned()).collect())
+            .unwrap_or_default()
     };
     let combined = if asked.subresource.is_empty() {
         asked.resource.to_owned()
@@ -196,13 +221,16 @@ fn naive(objects: &[Value], asked: &Attributes<'_>) -> bool {
                     && role["metadata"]["name"] == bound["roleRef"]["name"]
                     && (role["kind"] == "ClusterRole" || role["metadata"]["namespace"] == namespace)
                     && role["rules"].as_array().unwrap().iter().any(|rule| {
-                        let any = |key: &str, one: &str| strings(rule, key).iter().any(|own| own == one || own == "*");
+                        let any = |key: &str, one: &str| {
+                            strings(rule, key).iter().any(|own| own == one || own == "*")
+                        };
                         any("verbs", asked.verb)
                             && any("apiGroups", asked.group)
                             && strings(rule, "resources").iter().any(|own| {
                                 own == "*"
                                     || *own == combined
-                                    || (!asked.subresource.is_empty() && *own == format!("*/{}", asked.subresource))
+                                    || (!asked.subresource.is_empty()
+                                        && *own == format!("*/{}", asked.subresource))
                             })
                             && (strings(rule, "resourceNames").is_empty()
                                 || strings(rule, "resourceNames").contains(&asked.name.to_owned()))
@@ -222,7 +250,8 @@ fn the_index_agrees_with_a_plain_walk() {
         let mut objects = Vec::new();
         for number in 0..6 {
             let scope = pick(&["", "a", "b"]);
-            let names: Vec<&str> = [pick(&["", "", "n"])].into_iter().filter(|name| !name.is_empty()).collect();
+            let names: Vec<&str> =
+                [pick(&["", "", "n"])].into_iter().filter(|name| !name.is_empty()).collect();
             let rule = json!({"verbs": [pick(&["get", "list", "*"])], "apiGroups": [pick(&["", "apps", "*"])],
                 "resources": [pick(&["pods", "pods/log", "*/log", "*", "jobs"])], "resourceNames": names});
             objects.push(role(scope, &format!("r{}", number % 3), json!([rule])));
@@ -245,7 +274,8 @@ fn the_index_agrees_with_a_plain_walk() {
         for object in &objects {
             grown.update(text(object, "/kind"), None, Some(object));
         }
-        let users = [User::new("u", &["g"]), User::new("v", &[]), User::new("system:serviceaccount:a:sa", &["g"])];
+        let users =
+            [User::new("u", &["g"]), User::new("v", &[]), User::new("system:serviceaccount:a:sa", &["g"])];
         for who in &users {
             for _ in 0..20 {
                 let asked = Attributes {
@@ -259,8 +289,16 @@ fn the_index_agrees_with_a_plain_walk() {
                 };
                 let expected = naive(&objects, &asked);
                 *if expected { &mut allowed } else { &mut refused } += 1;
-                assert_eq!(index.authorize(&asked).is_allowed(), expected, "seed {seed} round {round}: {asked:?}");
-                assert_eq!(grown.authorize(&asked).is_allowed(), expected, "seed {seed} round {round}, grown");
+                assert_eq!(
+                    index.authorize(&asked).is_allowed(),
+                    expected,
+                    "seed {seed} round {round}: {asked:?}"
+                );
+                assert_eq!(
+                    grown.authorize(&asked).is_allowed(),
+                    expected,
+                    "seed {seed} round {round}, grown"
+                );
             }
         }
         // What comes must go without a trace.
@@ -275,9 +313,15 @@ fn the_index_agrees_with_a_plain_walk() {
 
 #[test]
 fn five_thousand_bindings_cost_no_scan() {
-    let mut objects = vec![role("", "r", json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]))];
+    let mut objects =
+        vec![role("", "r", json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]))];
     objects.extend((0..5000).map(|number| {
-        binding(&format!("ns{number}"), "b", ("ClusterRole", "r"), json!({"kind": "Group", "name": "everyone"}))
+        binding(
+            &format!("ns{number}"),
+            "b",
+            ("ClusterRole", "r"),
+            json!({"kind": "Group", "name": "everyone"}),
+        )
     }));
     let index = Rbac::build(&objects);
     let user = User::new("x", &["everyone"]);

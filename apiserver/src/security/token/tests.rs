@@ -11,7 +11,11 @@ pub(crate) struct Store(pub(crate) BTreeMap<(String, String, String), Arc<Value>
 
 impl Store {
     pub(crate) fn put(&mut self, resource: &str, object: Value) {
-        let key = (resource.to_owned(), text(&object, "/metadata/namespace").to_owned(), text(&object, "/metadata/name").to_owned());
+        let key = (
+            resource.to_owned(),
+            text(&object, "/metadata/namespace").to_owned(),
+            text(&object, "/metadata/name").to_owned(),
+        );
         self.0.insert(key, Arc::new(object));
     }
 
