@@ -106,9 +106,8 @@ async fn follow_kinds(
     *collector.kinds.lock().unwrap_or_else(PoisonError::into_inner) = kinds.clone();
     let mut started = Vec::new();
     for kind in kinds {
-        if !tracked.contains_key(&kind.id()) {
-            let stop = collector.context.shutdown.child_token();
-            tracked.insert(kind.id(), stop.clone());
+        if let std::collections::hash_map::Entry::Vacant(place) = tracked.entry(kind.id()) {
+            let stop = place.insert(collector.context.shutdown.child_token()).clone();
             started.push(track::start(collector.clone(), kind, stop));
         }
     }

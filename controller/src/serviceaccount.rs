@@ -37,10 +37,9 @@ pub(crate) async fn run(context: Arc<Context>) {
     {
         let queue = queue.clone();
         context.service_accounts.follow(context.shutdown.clone(), move |change| {
-            if let (Some(old), None) = (&change.old, &change.new) {
-                if old.metadata.name.as_deref() == Some(NAME) {
-                    queue.add(old.metadata.namespace.clone().unwrap_or_default());
-                }
+            let (Some(old), None) = (&change.old, &change.new) else { return };
+            if old.metadata.name.as_deref() == Some(NAME) {
+                queue.add(old.metadata.namespace.clone().unwrap_or_default());
             }
         });
     }

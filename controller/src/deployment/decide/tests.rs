@@ -26,6 +26,8 @@ fn template(version: i32) -> Value {
 
 /// (version of the template, size, available, desired-replicas annotation)
 type Set = (i32, i32, i32, i32);
+/// (name, size)
+type Sizes = &'static [(&'static str, i32)];
 
 fn sets(sets: &[Set]) -> Vec<Arc<ReplicaSet>> {
     let set = |(version, size, available, desired): &Set| {
@@ -79,7 +81,7 @@ fn sizes(plan: &Plan) -> Vec<(String, i32)> {
 #[test]
 fn rolling_updates_stay_within_their_bounds() {
     // Of four: at most five at a time, at least three available.
-    let table: [(&str, &[Set], &[(&str, i32)]); 8] = [
+    let table: [(&str, &[Set], Sizes); 8] = [
         ("the new one grows into the surge", &[(1, 4, 4, 4), (2, 0, 0, 4)], &[("web-2", 1)]),
         ("then the old one makes room", &[(1, 4, 4, 4), (2, 1, 0, 4)], &[("web-1", 3)]),
         ("then the new one grows again", &[(1, 3, 3, 4), (2, 1, 1, 4)], &[("web-2", 2)]),
@@ -99,7 +101,7 @@ fn rolling_updates_stay_within_their_bounds() {
 
 #[test]
 fn scaling_in_the_middle_keeps_proportions() {
-    let table: [(i32, &[Set], &[(&str, i32)]); 5] = [
+    let table: [(i32, &[Set], Sizes); 5] = [
         (8, &[(2, 4, 4, 4)], &[("web-2", 8)]),
         (1, &[(2, 4, 4, 4)], &[("web-2", 1)]),
         (9, &[(1, 3, 3, 4), (2, 2, 0, 4)], &[("web-1", 6), ("web-2", 4)]),
