@@ -1,0 +1,31 @@
+//! The commands, one file each: `Args` is its flags, `run` does it.
+
+pub mod annotate;
+pub mod api_resources;
+pub mod api_versions;
+pub mod apply;
+pub mod attach;
+pub mod auth;
+pub mod cluster_info;
+pub mod completion;
+pub mod config;
+pub mod cordon;
+pub mod create;
+pub mod delete;
+pub mod describe;
+pub mod drain;
+pub mod exec;
+pub mod explain;
+pub mod expose;
+pub mod get;
+pub mod label;
+pub mod logs;
+pub mod patch;
+pub mod port_forward;
+pub mod rollout;
+pub mod run;
+pub mod scale;
+pub mod set;
+pub mod uncordon;
+pub mod version;
+pub mod wait;
