@@ -205,7 +205,6 @@ fn own_node(node: &str, asked: &Attributes<'_>) -> Decision {
 }
 
 fn own_named(node: &str, asked: &Attributes<'_>, what: &str) -> Decision {
-    let article = if what == "CSINode" { "CSINode" } else { "node lease" };
     match asked.verb {
         // The name is not known yet; admission looks at the object.
         "create" => yes(),
@@ -214,9 +213,9 @@ fn own_named(node: &str, asked: &Attributes<'_>, what: &str) -> Decision {
         }
         "get" | "update" | "patch" | "delete" if asked.name == node => yes(),
         "get" | "update" | "patch" | "delete" => {
-            no(&format!("can only access {article} with the same name as the requesting node"))
+            no(&format!("can only access {what} with the same name as the requesting node"))
         }
-        _ => no(&format!("can only get, create, update, patch, or delete a {article}")),
+        _ => no(&format!("can only get, create, update, patch, or delete a {what}")),
     }
 }
 

@@ -7,6 +7,7 @@
 //! the control plane's copy and are not read.
 
 pub mod escalation;
+mod role;
 pub mod rule;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use super::forbidden;
-use super::{Attributes, Authorizer, Decision, User, items, text};
+use super::{Attributes, Authorizer, Decision, User, text};
+use role::{Binding, Role, selects};
 pub use rule::Rule;
 
 /// The group of roles and bindings.
@@ -33,23 +35,6 @@ pub struct Rbac {
     bindings: HashMap<RoleKey, Binding>,
     users: HashMap<String, Scopes>,
     groups: HashMap<String, Scopes>,
-}
-
-#[derive(Debug)]
-struct Role {
-    own: Arc<[Rule]>,
-    labels: BTreeMap<String, String>,
-    /// Label selectors; `None` for a role that does not aggregate.
-    aggregates: Option<Vec<Value>>,
-    /// What counts: `own`, or what is aggregated.
-    rules: Arc<[Rule]>,
-}
-
-#[derive(Debug, Clone)]
-struct Binding {
-    role: RoleKey,
-    users: Vec<String>,
-    groups: Vec<String>,
 }
 
 /// What one subject is granted: by namespace, the cluster scope under the empty name.
@@ -249,47 +234,6 @@ impl std::fmt::Display for Subject<'_> {
     }
 }
 
-impl Role {
-    fn of(object: &Value) -> Self {
-        let own: Arc<[Rule]> = items(object, "/rules").iter().map(Rule::of).collect();
-        let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-        let labels = labels
-            .into_iter()
-            .flatten()
-            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-            .collect();
-        let aggregates = object
-            .pointer("/aggregationRule")
-            .filter(|rule| rule.is_object())
-            .map(|_| items(object, "/aggregationRule/clusterRoleSelectors").to_vec());
-        Self { rules: own.clone(), own, labels, aggregates }
-    }
-}
-
-impl Binding {
-    fn of(object: &Value, namespace: &str) -> Self {
-        let role_namespace = if text(object, "/roleRef/kind") == "Role" { namespace } else { "" };
-        let role = (role_namespace.to_owned(), text(object, "/roleRef/name").to_owned());
-        let (mut users, mut groups) = (Vec::new(), Vec::new());
-        for subject in items(object, "/subjects") {
-            let name = text(subject, "/name");
-            match text(subject, "/kind") {
-                "User" => users.push(name.to_owned()),
-                "Group" => groups.push(name.to_owned()),
-                "ServiceAccount" => {
-                    let own = text(subject, "/namespace");
-                    let own = if own.is_empty() { namespace } else { own };
-                    if !own.is_empty() {
-                        users.push(super::token::user_name(own, name));
-                    }
-                }
-                _ => {}
-            }
-        }
-        Self { role, users, groups }
-    }
-}
-
 fn key(kind: &str, object: &Value) -> RoleKey {
     let namespace = if kind.starts_with("Cluster") { "" } else { text(object, "/metadata/namespace") };
     (namespace.to_owned(), text(object, "/metadata/name").to_owned())
@@ -313,29 +257,6 @@ fn remove(index: &mut HashMap<String, Scopes>, subjects: &[String], role: &RoleK
             index.remove(subject);
         }
     }
-}
-
-/// Whether a label selector (an object) selects labels. An empty one selects everything.
-fn selects(selector: &Value, labels: &BTreeMap<String, String>) -> bool {
-    let wanted = selector.pointer("/matchLabels").and_then(Value::as_object);
-    let equal = wanted
-        .into_iter()
-        .flatten()
-        .all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str());
-    equal
-        && items(selector, "/matchExpressions").iter().all(|expression| {
-            let have = labels.get(text(expression, "/key"));
-            let listed = have.is_some_and(|have| {
-                items(expression, "/values").iter().any(|value| value.as_str() == Some(have.as_str()))
-            });
-            match text(expression, "/operator") {
-                "In" => listed,
-                "NotIn" => !listed,
-                "Exists" => have.is_some(),
-                "DoesNotExist" => have.is_none(),
-                _ => false,
-            }
-        })
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@ use serde_json::json;
 use super::*;
 use crate::security::NODES;
 
+/// Resource, subresource, before, after, whether it passes.
+type Case = (&'static str, &'static str, Option<Value>, Option<Value>, bool);
+
 fn node_user() -> User {
     User::new("system:node:n", &[NODES])
 }
@@ -27,7 +30,7 @@ fn a_node_writes_its_own_objects_only() {
         {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true}]}, "spec": {"nodeName": "n"}});
     let mut greedy = mirror.clone();
     greedy["spec"]["volumes"] = json!([{"secret": {"secretName": "s"}}]);
-    let table: Vec<(&str, &str, Option<Value>, Option<Value>, bool)> = vec![
+    let table: Vec<Case> = vec![
         ("nodes", "", None, Some(node("n", json!({"kubernetes.io/hostname": "n", "x": "y"}))), true),
         ("nodes", "", None, Some(node("n", json!({"node-restriction.kubernetes.io/a": "b"}))), false),
         ("nodes", "", None, Some(node("n", json!({"node-role.kubernetes.io/master": ""}))), false),

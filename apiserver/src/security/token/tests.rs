@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
+use crate::security::text;
 
 pub(crate) const NOW: i64 = 1_800_000_000;
 
