@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn files_are_searched_in_order() {
         let home = Some(Path::new("/h"));
-        let cases: [(Option<&str>, Option<&str>, &[&str], &[&str]); 6] = [
+        type Case<'a> = (Option<&'a str>, Option<&'a str>, &'a [&'a str], &'a [&'a str]);
+        let cases: [Case; 6] = [
             (Some("/flag"), Some("/env"), &["/env"], &["/flag"]),
             (None, Some("/a:/b"), &["/a", "/b"], &["/a", "/b"]),
             (None, Some("/a:/b"), &["/b"], &["/b"]),

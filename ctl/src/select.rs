@@ -172,7 +172,7 @@ impl Selection {
     /// Reads the selected objects; whatever is not found is an error among the results, in order.
     pub async fn items(&self, session: &Session) -> Result<Vec<Result<Item>>> {
         if !self.files.files.is_empty() {
-            return self.from_files(session).await;
+            return self.items_of_files(session).await;
         }
         let rest = session.rest().await?;
         let namespace = session.namespace().await?;
@@ -202,7 +202,7 @@ impl Selection {
         Ok(items)
     }
 
-    async fn from_files(&self, session: &Session) -> Result<Vec<Result<Item>>> {
+    async fn items_of_files(&self, session: &Session) -> Result<Vec<Result<Item>>> {
         let rest = session.rest().await?;
         let manifests = manifest::read(&self.files.files, self.files.recursive)?;
         let mut items: Vec<Result<Item>> = manifests.errors.into_iter().map(Err).collect();

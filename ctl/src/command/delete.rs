@@ -121,7 +121,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
             match watch::gone(session, &item.kind, &item.namespace, &item.name, uid, limit).await {
                 Ok(()) => {}
                 // Not being allowed to watch does not undo the deletion; the namespace itself may be gone, too.
-                Err(error) if matches!(error.code(), Some(403 | 404 | 405)) => {}
+                Err(error) if matches!(error.code(), Some(403..=405)) => {}
                 Err(error) => {
                     crate::report(&error);
                     failed = true;

@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, short = 'q')]
     pub quiet: bool,
     /// The command, after --
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(last = true)]
     pub command: Vec<String>,
 }
 

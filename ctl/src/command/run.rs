@@ -99,9 +99,9 @@ pub fn object(args: &Args) -> Result<Value> {
     set("ports", args.port.map(|port| json!([{"containerPort": port}])));
     set("imagePullPolicy", args.image_pull_policy.as_ref().map(|policy| json!(policy)));
     set("securityContext", args.privileged.then(|| json!({"privileged": true})));
-    set("stdin", args.stdin.then(|| json!(true)));
-    set("stdinOnce", (args.stdin && args.replicas.is_none()).then(|| json!(true)));
-    set("tty", args.tty.then(|| json!(true)));
+    set("stdin", args.stdin.then_some(json!(true)));
+    set("stdinOnce", (args.stdin && args.replicas.is_none()).then_some(json!(true)));
+    set("tty", args.tty.then_some(json!(true)));
     let key = if args.command { "command" } else { "args" };
     set(key, (!args.arguments.is_empty()).then(|| json!(args.arguments)));
 
