@@ -2,9 +2,21 @@
 //!
 //! Everything here is a pure function over values. There is no I/O, no clock, no async runtime.
 
+pub mod builtin;
+pub mod duration;
 pub mod kind;
+pub mod meta;
+pub mod name;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
 pub mod schema;
+pub mod selector;
 pub mod status;
+pub mod strategy;
+pub mod table;
+pub mod walk;
+pub mod yaml;
 
 /// An object of any kind, as the JSON of one of its versions. This tree is the truth; typed
 /// structs are read from it and never written back.

@@ -4,8 +4,13 @@
 //! walk over this tree. Definitions are shared: a Pod and every template that embeds one point at
 //! the same nodes.
 
+mod definitions;
+mod overlay;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use definitions::{definition, described};
 
 use serde_json::Value;
 

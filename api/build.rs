@@ -1,0 +1,67 @@
+//! Writes the structure of every built-in type into `OUT_DIR`: `schemas.json` without
+//! descriptions, which each start decodes, and `described.json.gz` with them, for OpenAPI.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+macro_rules! add {
+    ($generator:ident, $($group:ident :: $version:ident { $($kind:ident),* $(,)? })*) => {
+        $($($generator.subschema_for::<k8s_openapi::api::$group::$version::$kind>();)*)*
+    };
+}
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let mut generator = schemars::SchemaGenerator::default();
+    add!(generator,
+        core::v1 {
+            Namespace, Node, Pod, PodTemplate, ReplicationController, Service, Endpoints, ConfigMap, Secret,
+            ServiceAccount, Event, LimitRange, ResourceQuota, PersistentVolume, PersistentVolumeClaim, Binding,
+        }
+        events::v1 { Event }
+        discovery::v1 { EndpointSlice }
+        coordination::v1 { Lease }
+        apps::v1 { Deployment, ReplicaSet, StatefulSet, DaemonSet, ControllerRevision }
+        batch::v1 { Job, CronJob }
+        autoscaling::v1 { Scale }
+        autoscaling::v2 { HorizontalPodAutoscaler }
+        policy::v1 { PodDisruptionBudget, Eviction }
+        networking::v1 { Ingress, IngressClass, NetworkPolicy }
+        rbac::v1 { Role, ClusterRole, RoleBinding, ClusterRoleBinding }
+        scheduling::v1 { PriorityClass }
+        node::v1 { RuntimeClass }
+        storage::v1 { StorageClass, CSIDriver, CSINode, VolumeAttachment }
+        certificates::v1 { CertificateSigningRequest }
+        authentication::v1 { TokenRequest, TokenReview }
+        authorization::v1 {
+            SubjectAccessReview, SelfSubjectAccessReview, LocalSubjectAccessReview, SelfSubjectRulesReview,
+        }
+    );
+    generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta>();
+    generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions>();
+    generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Status>();
+    let mut definitions = Value::Object(generator.take_definitions(true));
+
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let file = std::fs::File::create(out.join("described.json.gz")).expect("OUT_DIR can be written");
+    let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::best());
+    packed.write_all(definitions.to_string().as_bytes()).expect("OUT_DIR can be written");
+    packed.finish().expect("OUT_DIR can be written");
+
+    strip(&mut definitions);
+    std::fs::write(out.join("schemas.json"), definitions.to_string()).expect("OUT_DIR can be written");
+}
+
+/// Removes descriptions: those keys whose value is text (a field may be called `description`).
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, value| !(key == "description" && value.is_string()));
+            map.values_mut().for_each(strip);
+        }
+        Value::Array(list) => list.iter_mut().for_each(strip),
+        _ => {}
+    }
+}

@@ -1,0 +1,203 @@
+//! The kinds that ship in the binary, read from `kinds/builtin.txt`.
+
+use std::collections::BTreeMap;
+
+use crate::kind::{Action, Column, Kind, Registry, Subresource, Version};
+use crate::schema;
+
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// All built-in kinds.
+pub fn registry() -> Registry {
+    Registry::new(read(include_str!("../kinds/builtin.txt")))
+}
+
+/// Reads kinds in the format of `kinds/builtin.txt`, with structure from the built-in definitions.
+pub fn read(text: &str) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let Some(part) = line.strip_prefix(' ') else {
+            kinds.extend(kind(line));
+            continue;
+        };
+        let Some(kind) = kinds.last_mut() else { continue };
+        let (sort, rest) = part.split_once(' ').unwrap_or((part, ""));
+        match sort {
+            "fields" => kind.selectable = rest.split(' ').map(str::to_owned).collect(),
+            "sub" => {
+                for name in rest.split(' ') {
+                    let sub = subresource(kind, name);
+                    kind.versions[0].subresources.insert(name.into(), sub);
+                }
+            }
+            "col" => kind.versions[0].columns.extend(column(rest)),
+            _ => {}
+        }
+    }
+    kinds.iter_mut().for_each(complete_columns);
+    kinds
+}
+
+fn kind(line: &str) -> Option<Kind> {
+    let mut words = line.split(' ');
+    let (name, at, plural, prefix) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let (group, version) = at.split_once('/').unwrap_or(("", at));
+    let mut kind = Kind {
+        group: group.into(),
+        kind: name.into(),
+        plural: plural.into(),
+        singular: name.to_lowercase(),
+        list_kind: format!("{name}List"),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        namespaced: true,
+        prefix: prefix.into(),
+        verbs: VERBS.iter().map(ToString::to_string).collect(),
+        versions: vec![Version {
+            name: version.into(),
+            schema: schema::definition(&definition_of(group, version, name)).cloned().unwrap_or_default(),
+            subresources: BTreeMap::new(),
+            columns: Vec::new(),
+        }],
+        storage: 0,
+        selectable: Vec::new(),
+        name_rule: "dns1123-subdomain".into(),
+        ttl_s: None,
+        generation: false,
+        graceful: false,
+        inert: false,
+    };
+    let names = |value: &str| value.split(',').map(str::to_owned).collect::<Vec<_>>();
+    for word in words {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        match key {
+            "cluster" => kind.namespaced = false,
+            "gen" => kind.generation = true,
+            "graceful" => kind.graceful = true,
+            "inert" => kind.inert = true,
+            "noall" => kind.verbs.retain(|verb| verb != "deletecollection"),
+            "ttl" => kind.ttl_s = value.parse().ok(),
+            "short" => kind.short_names = names(value),
+            "cat" => kind.categories = names(value),
+            "rule" => kind.name_rule = value.into(),
+            _ => {}
+        }
+    }
+    Some(kind)
+}
+
+/// `io.k8s.api.apps.v1.Deployment`.
+fn definition_of(group: &str, version: &str, kind: &str) -> String {
+    let short = match group {
+        "" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    };
+    format!("io.k8s.api.{short}.{version}.{kind}")
+}
+
+fn subresource(owner: &Kind, name: &str) -> Subresource {
+    let (action, kind, group, version, verbs) = match name {
+        "status" => (Action::View(vec!["status".into()]), owner.kind.as_str(), "", "", "get patch update"),
+        "scale" => {
+            let selector = if owner.kind == "ReplicationController" || owner.group == "apps" {
+                ".spec.selector"
+            } else {
+                ""
+            };
+            let scale = Action::Scale {
+                spec_replicas: ".spec.replicas".into(),
+                status_replicas: ".status.replicas".into(),
+                selector: selector.into(),
+            };
+            (scale, "Scale", "autoscaling", "v1", "get patch update")
+        }
+        "binding" => (Action::Custom, "Binding", "", "", "create"),
+        "eviction" => (Action::Custom, "Eviction", "policy", "v1", "create"),
+        "log" => (Action::Custom, "Pod", "", "", "get"),
+        "exec" => (Action::Custom, "PodExecOptions", "", "", "create get"),
+        "attach" => (Action::Custom, "PodAttachOptions", "", "", "create get"),
+        "portforward" => (Action::Custom, "PodPortForwardOptions", "", "", "create get"),
+        "proxy" if owner.kind == "Node" => {
+            (Action::Custom, "NodeProxyOptions", "", "", "create delete get patch update")
+        }
+        "proxy" if owner.kind == "Service" => {
+            (Action::Custom, "ServiceProxyOptions", "", "", "create delete get patch update")
+        }
+        "proxy" => (Action::Custom, "PodProxyOptions", "", "", "create delete get patch update"),
+        "token" => (Action::Custom, "TokenRequest", "authentication.k8s.io", "v1", "create"),
+        "finalize" => (Action::Custom, owner.kind.as_str(), "", "", "update"),
+        "approval" => (Action::View(vec!["status".into()]), owner.kind.as_str(), "", "", "get patch update"),
+        _ => (Action::Custom, owner.kind.as_str(), "", "", "get patch update"),
+    };
+    Subresource {
+        action,
+        kind: kind.into(),
+        group: group.into(),
+        version: version.into(),
+        verbs: verbs.split(' ').map(str::to_owned).collect(),
+    }
+}
+
+fn column(line: &str) -> Option<Column> {
+    if line == "-" {
+        // Only a mark that no age follows.
+        return Some(Column { name: "-".into(), ..column("||0||")? });
+    }
+    let mut parts = line.split('|');
+    Some(Column {
+        name: parts.next()?.into(),
+        r#type: parts.next()?.into(),
+        format: String::new(),
+        priority: parts.next()?.parse().ok()?,
+        source: parts.next()?.into(),
+        description: parts.next()?.into(),
+    })
+}
+
+/// Adds the name first and the age last, where the declaration leaves them out.
+fn complete_columns(kind: &mut Kind) {
+    const NAME: &str = "Name must be unique within a namespace";
+    const AGE: &str = "When this object was made";
+    let columns = &mut kind.versions[0].columns;
+    let own_first = columns.first().is_some_and(|column| column.name.starts_with('!'));
+    if own_first {
+        columns[0].name.remove(0);
+    } else if let Some(mut name) = column(&format!("Name|string|0|.metadata.name|{NAME}")) {
+        name.format = "name".into();
+        columns.insert(0, name);
+    }
+    let no_age = columns.iter().any(|column| column.name == "-" || column.name == "Age");
+    columns.retain(|column| column.name != "-");
+    if !no_age {
+        columns.extend(column(&format!("Age|string|0|=age|{AGE}")));
+    }
+    for column in columns.iter_mut().filter(|column| column.name == "Age") {
+        column.description = AGE.into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Shape;
+
+    #[test]
+    fn every_kind_has_a_structure_and_columns() {
+        let registry = registry();
+        assert!(registry.iter().count() >= 40);
+        for kind in registry.iter() {
+            assert!(matches!(kind.stored().schema.shape, Shape::Object(_)), "{}", kind.kind);
+            assert!(kind.stored().columns.len() >= 2, "{}", kind.kind);
+        }
+        let pods = registry.resource("", "v1", "pods").unwrap();
+        assert_eq!(pods.key("default", "a"), "/registry/pods/default/a");
+        assert_eq!(registry.resource("apps", "v1", "deployments").unwrap().prefix, "registry/deployments");
+    }
+
+    #[test]
+    fn reading_the_registry_is_fast() {
+        let start = std::time::Instant::now();
+        registry();
+        println!("registry in {:?}", start.elapsed());
+    }
+}

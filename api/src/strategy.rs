@@ -1,0 +1,71 @@
+//! What one kind does beyond its data: prepare, validate, warn. Synchronous and pure; what must
+//! read other objects is admission, not strategy.
+
+mod config;
+mod deployment;
+mod endpoint_slice;
+mod lease;
+mod metadata;
+mod node;
+mod pod;
+mod pod_spec;
+mod rbac;
+mod service;
+
+use crate::Object;
+use crate::kind::Kind;
+use crate::status::FieldError;
+
+pub use metadata::check_metadata;
+pub use pod::qos_class;
+
+/// A kind's own part of a write.
+pub trait Strategy: Send + Sync {
+    /// Sets what the server decides, and keeps what a write may not change.
+    fn prepare(&self, _new: &mut Object, _old: Option<&Object>) {}
+
+    /// What is wrong with it.
+    fn validate(&self, _new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// What is allowed but should be known.
+    fn warnings(&self, _new: &Object) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A kind that needs no code.
+struct Plain;
+
+impl Strategy for Plain {}
+
+/// The strategy of a kind.
+pub fn of(kind: &Kind) -> &'static dyn Strategy {
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Pod") => &pod::Pod,
+        ("", "Service") => &service::Service,
+        ("", "Node") => &node::Node,
+        ("", "Secret") => &config::Secret,
+        ("", "ConfigMap") => &config::ConfigMap,
+        ("apps", "Deployment" | "ReplicaSet") => &deployment::Workload,
+        ("coordination.k8s.io", "Lease") => &lease::Lease,
+        ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::EndpointSlice,
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::Role,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::Binding,
+        _ => &Plain,
+    }
+}
+
+/// The list at `value.key`, or nothing.
+fn list<'a>(value: &'a serde_json::Value, key: &str) -> &'a [serde_json::Value] {
+    value.get(key).and_then(serde_json::Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The text at `value.key`, or empty.
+fn text<'a>(value: &'a serde_json::Value, key: &str) -> &'a str {
+    value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default()
+}
+
+const IMMUTABLE: &str = "field is immutable";
+const PORT: &str = "must be between 1 and 65535, inclusive";

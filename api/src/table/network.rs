@@ -1,0 +1,81 @@
+//! The cells of services, endpoints and endpoint slices.
+
+use serde_json::Value;
+
+use super::cells::text;
+use crate::Object;
+
+fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value[key].as_array().into_iter().flatten()
+}
+
+/// `<none>`, `<pending>`, a name, or addresses.
+pub fn external(service: &Object) -> String {
+    let spec = &service["spec"];
+    let own: Vec<String> = items(spec, "externalIPs").map(text).collect();
+    match spec["type"].as_str().unwrap_or_default() {
+        "ExternalName" => text(&spec["externalName"]),
+        "LoadBalancer" => {
+            let balancers = items(&service["status"]["loadBalancer"], "ingress").map(|ingress| {
+                ingress["ip"].as_str().or(ingress["hostname"].as_str()).unwrap_or_default().to_owned()
+            });
+            let all: Vec<String> = balancers.chain(own).collect();
+            if all.is_empty() { "<pending>".into() } else { all.join(",") }
+        }
+        _ if own.is_empty() => "<none>".into(),
+        _ => own.join(","),
+    }
+}
+
+/// `80/TCP`, `80:30080/TCP`.
+pub fn ports(service: &Object) -> String {
+    let ports: Vec<String> = items(&service["spec"], "ports")
+        .map(|port| match port["nodePort"].as_i64().unwrap_or(0) {
+            0 => format!("{}/{}", port["port"], text(&port["protocol"])),
+            node => format!("{}:{node}/{}", port["port"], text(&port["protocol"])),
+        })
+        .collect();
+    if ports.is_empty() { "<none>".into() } else { ports.join(",") }
+}
+
+/// The first three of a list, and how many more there are.
+fn shortened(all: &[String], unset: &str) -> String {
+    match all.len() {
+        0 => unset.into(),
+        1..=3 => all.join(","),
+        more => format!("{} + {} more...", all[..3].join(","), more - 3),
+    }
+}
+
+/// `10.0.0.1:80,10.0.0.2:80`.
+pub fn endpoints(object: &Object) -> String {
+    let mut all = Vec::new();
+    for subset in items(object, "subsets") {
+        let addresses: Vec<String> = items(subset, "addresses").map(|address| text(&address["ip"])).collect();
+        if items(subset, "ports").next().is_none() {
+            all.extend(addresses.clone());
+        }
+        for port in items(subset, "ports") {
+            all.extend(addresses.iter().map(|address| match address.contains(':') {
+                true => format!("[{address}]:{}", port["port"]),
+                false => format!("{address}:{}", port["port"]),
+            }));
+        }
+    }
+    shortened(&all, "<none>")
+}
+
+/// The ports of a slice.
+pub fn slice_ports(slice: &Object) -> String {
+    let shown = |port: &Value| match port["port"].as_i64() {
+        Some(number) => number.to_string(),
+        None => "*".into(),
+    };
+    shortened(&items(slice, "ports").map(shown).collect::<Vec<_>>(), "<unset>")
+}
+
+/// The addresses of a slice.
+pub fn slice_endpoints(slice: &Object) -> String {
+    let all: Vec<String> = items(slice, "endpoints").flat_map(|e| items(e, "addresses").map(text)).collect();
+    shortened(&all, "<unset>")
+}

@@ -1,0 +1,41 @@
+//! Filling in what was left out.
+
+use serde_json::{Map, Value};
+
+use super::{conditional, is_zero};
+use crate::Object;
+use crate::schema::{Presence, Schema, Shape};
+
+/// Sets defaults, from the top down: a default that is an object gets its own defaults.
+pub fn default(schema: &Schema, object: &mut Object) {
+    match (&schema.shape, object) {
+        (Shape::Object(fields), Value::Object(map)) => {
+            for (name, field) in &fields.known {
+                let given = map.get(name).unwrap_or(&Value::Null);
+                // A zero that JSON would not show counts as absent.
+                let absent = given.is_null() || (field.presence != Presence::AsGiven && is_zero(given));
+                if absent && let Some(value) = &field.default {
+                    map.insert(name.clone(), value.clone());
+                } else if given.is_null()
+                    && field.presence == Presence::Always
+                    && matches!(field.schema.shape, Shape::Object(_))
+                {
+                    map.insert(name.clone(), Value::Object(Map::new()));
+                }
+            }
+            if let Some(complete) = conditional::of(&schema.definition) {
+                complete(map);
+            }
+            for (name, field) in &fields.known {
+                if let Some(value) = map.get_mut(name) {
+                    default(&field.schema, value);
+                }
+            }
+        }
+        (Shape::Map(values), Value::Object(map)) => map.values_mut().for_each(|value| default(values, value)),
+        (Shape::List { items, .. }, Value::Array(list)) => {
+            list.iter_mut().for_each(|value| default(items, value))
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,163 @@
+//! Documents from YAML or JSON, with duplicate keys reported.
+
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// Decodes one document. Returns it with the paths of fields that were given twice (the last one
+/// counts); the error is a sentence for a person.
+pub fn decode_one(bytes: &[u8], yaml: bool) -> Result<(Value, Vec<String>), String> {
+    let mut duplicates = Vec::new();
+    let seed = Tree { path: String::new(), duplicates: &mut duplicates };
+    let value = if yaml {
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| format!("error converting YAML to JSON: {error}"))?;
+        serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
+            seed.deserialize(deserializer)
+        })
+        .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?
+    } else {
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+        value.map_err(|error| format!("invalid character or shape in JSON: {error}"))?
+    };
+    Ok((value, duplicates))
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        legacy_octal_numbers: true,
+    }
+}
+
+/// Splits a stream of YAML at its `---` lines: (line the document begins at, its text).
+pub fn split(text: &str) -> Vec<(usize, &str)> {
+    let mut parts = Vec::new();
+    let (mut begin, mut first, mut at) = (0, 1, 0);
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let bare = line.trim_end();
+        if bare == "---" || bare.starts_with("--- ") {
+            parts.push((first, &text[begin..at]));
+            begin = at + line.len();
+            first = number + 2;
+        }
+        at += line.len();
+    }
+    parts.push((first, &text[begin..]));
+    parts.retain(|(_, part)| {
+        part.lines().any(|line| !line.trim().is_empty() && !line.trim().starts_with('#'))
+    });
+    parts
+}
+
+/// Reads any value, noting keys that come twice.
+struct Tree<'a> {
+    path: String,
+    duplicates: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        // YAML's `1e3` is an integer to everything that reads it afterwards.
+        if value.fract() == 0.0 && value.abs() < 1e15 {
+            return Ok((value as i64).into());
+        }
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        loop {
+            let path = format!("{}[{}]", self.path, list.len());
+            match access.next_element_seed(Tree { path, duplicates: self.duplicates })? {
+                Some(item) => list.push(item),
+                None => return Ok(list.into()),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
+            let value = access.next_value_seed(Tree { path: path.clone(), duplicates: self.duplicates })?;
+            if map.insert(key, value).is_some() {
+                self.duplicates.push(path);
+            }
+        }
+        Ok(map.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn duplicates_are_noted_and_the_last_counts() {
+        let (value, twice) = super::decode_one(br#"{"a":{"b":1,"b":2},"c":[{"d":1,"d":1}]}"#, false).unwrap();
+        assert_eq!(value, json!({"a": {"b": 2}, "c": [{"d": 1}]}));
+        assert_eq!(twice, ["a.b", "c[0].d"]);
+    }
+
+    #[test]
+    fn yaml_reads_as_json_does() {
+        let text = b"a: yes please\nmode: 0644\nlist:\n- x: '1'\n- 2\n- true\n- ~\n- 1.5\n";
+        let (value, _) = super::decode_one(text, true).unwrap();
+        let expected = json!({"a": "yes please", "mode": 420, "list": [{"x": "1"}, 2, true, null, 1.5]});
+        assert_eq!(value, expected);
+        assert!(super::decode_one(b"a: [1\nb: 2", true).unwrap_err().contains("line"));
+    }
+
+    #[test]
+    fn streams_split_at_dashes_and_know_their_lines() {
+        let parts = super::split("# only a comment\n---\na: 1\n---\n\n---\nb: 2\n");
+        assert_eq!(parts, [(3, "a: 1\n"), (7, "b: 2\n")]);
+    }
+}
