@@ -133,13 +133,15 @@ async fn apply(
         }
         return failure.and_then(|error| Failure::creating(recorder, &about, error));
     }
-    let mut results = stream::iter(&plan.delete)
-        .map(|pod| async {
+    let about = &about;
+    // Owned pods: a closure over borrowed ones makes a future that is not known to be `Send`.
+    let mut results = stream::iter(plan.delete.clone())
+        .map(|pod| async move {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
             match gone_is_fine(api.delete(name, &delete_only(pod.metadata.uid.as_ref())).await) {
                 Err(error) if !is_conflict(&error) => Err(error),
                 _ => {
-                    recorder.event(&about, Type::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
+                    recorder.event(about, Type::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
                     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
                     context.pods.caught_up_deleted(&Key::of(pod.as_ref()), uid).await;
                     Ok(())
@@ -151,7 +153,7 @@ async fn apply(
     while let Some(result) = results.next().await {
         failure = failure.or(result.err());
     }
-    failure.map(|error| Failure::deleting(recorder, &about, error))
+    failure.map(|error| Failure::deleting(recorder, about, error))
 }
 
 fn template(set: &ReplicaSet) -> Option<Pod> {
