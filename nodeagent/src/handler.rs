@@ -90,8 +90,7 @@ pub async fn http(container: &Container, ip: IpAddr, action: &HTTPGetAction) -> 
         .await
         .map_err(|e| failed(&format!("dial tcp {host}:{port}: {e}")))?;
     let mut request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n");
-    let mut has =
-        |name: &str| action.http_headers.iter().flatten().any(|h| h.name.eq_ignore_ascii_case(name));
+    let has = |name: &str| action.http_headers.iter().flatten().any(|h| h.name.eq_ignore_ascii_case(name));
     for (name, value) in [
         ("Host", format!("{host}:{port}")),
         ("User-Agent", "kube-probe/1.36".into()),

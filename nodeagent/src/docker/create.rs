@@ -51,6 +51,19 @@ fn log_config(max_size: &str) -> HostConfigLogConfig {
     }
 }
 
+/// The score, raised to what this machine lets the engine set. In a container or sandboxed machine without
+/// CAP_SYS_RESOURCE nothing may be favoured, and the engine would fail to start what asks for it.
+fn oom_score_adj(wanted: i64) -> i64 {
+    const CAP_SYS_RESOURCE: u32 = 24;
+    static MAY_FAVOUR: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let held = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+        held.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+            .is_none_or(|bits| bits & (1 << CAP_SYS_RESOURCE) != 0)
+    });
+    if *MAY_FAVOUR { wanted } else { wanted.max(0) }
+}
+
 /// The body of a sandbox.
 pub fn sandbox(spec: &SandboxSpec, node: &str, log_max_size: &str) -> ContainerCreateBody {
     let mode = if spec.host_network { "host".to_owned() } else { network::name(node) };
@@ -80,7 +93,7 @@ pub fn sandbox(spec: &SandboxSpec, node: &str, log_max_size: &str) -> ContainerC
             pid_mode: spec.host_pid.then(|| "host".into()),
             port_bindings: (!bindings.is_empty()).then_some(bindings),
             sysctls: (!spec.sysctls.is_empty()).then(|| spec.sysctls.clone().into_iter().collect()),
-            oom_score_adj: Some(SANDBOX_OOM_SCORE_ADJ),
+            oom_score_adj: Some(oom_score_adj(SANDBOX_OOM_SCORE_ADJ)),
             cpu_shares: Some(2),
             security_opt: Some(vec!["no-new-privileges".into()]),
             log_config: Some(log_config(log_max_size)),
@@ -134,7 +147,7 @@ pub fn container(spec: &ContainerSpec, node: &str, log_max_size: &str) -> Contai
             memory: (spec.resources.memory_bytes > 0).then_some(spec.resources.memory_bytes),
             // Equal to the memory limit: no swap, as in Kubernetes.
             memory_swap: (spec.resources.memory_bytes > 0).then_some(spec.resources.memory_bytes),
-            oom_score_adj: Some(spec.resources.oom_score_adj),
+            oom_score_adj: Some(oom_score_adj(spec.resources.oom_score_adj)),
             privileged: Some(security.privileged),
             cap_add: some(&security.cap_add),
             cap_drop: some(&security.cap_drop),
