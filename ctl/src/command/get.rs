@@ -1,11 +1,13 @@
 //! `ctl get`: tables come from the server, other forms are made here.
 
-use futures::StreamExt;
+mod follow;
+mod objects;
+
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::jsonpath;
-use crate::output::{self, Output};
+use crate::output::Output;
 use crate::rest::{ACCEPT_TABLE, Call};
 use crate::select::{self, FileArgs, Target};
 use crate::session::Session;
@@ -86,10 +88,10 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
     }
     let namespace = namespace(&args, session).await?;
     if args.watch || args.watch_only {
-        return follow(&args, session, &targets, namespace.as_deref()).await;
+        return follow::follow(&args, session, &targets, namespace.as_deref()).await;
     }
     if Output::needs_objects(args.output.as_ref()) {
-        return objects(&args, session, &targets, namespace.as_deref()).await;
+        return objects::objects(&args, session, &targets, namespace.as_deref()).await;
     }
     tables(&args, session, &targets, namespace.as_deref()).await
 }
@@ -244,170 +246,4 @@ fn sort(args: &Args, values: &mut [Value], object: impl Fn(&Value) -> &Value) ->
         left.0.cmp(&right.0).then(left.1.total_cmp(&right.1)).then(left.2.cmp(&right.2))
     });
     Ok(())
-}
-
-async fn objects(args: &Args, session: &Session, targets: &[Target], namespace: Option<&str>) -> Result<()> {
-    let Some(output) = &args.output else { return Ok(()) };
-    let (mut items, mut failed) = (Vec::new(), false);
-    let single = targets.len() == 1 && targets[0].name.is_some();
-    for target in targets {
-        let answer = match fetch(session, target, call(args, target, namespace)?).await {
-            Ok(answer) => answer,
-            Err(error) if error.is_not_found() && args.ignore_not_found => continue,
-            Err(error) => {
-                crate::report(&error);
-                failed = true;
-                continue;
-            }
-        };
-        let found = match answer {
-            Value::Object(mut map) if target.name.is_none() => match map.remove("items") {
-                Some(Value::Array(items)) => items,
-                _ => Vec::new(),
-            },
-            object => vec![object],
-        };
-        for mut object in found {
-            select::type_item(&mut object, &target.kind);
-            if !args.show_managed_fields
-                && let Some(meta) = object["metadata"].as_object_mut()
-            {
-                meta.remove("managedFields");
-            }
-            items.push((target.kind.qualified(), object));
-        }
-    }
-    if args.sort_by.is_some() {
-        items.sort_by(|left, right| left.0.cmp(&right.0));
-        let mut values: Vec<Value> = items.into_iter().map(|(kind, object)| json!([kind, object])).collect();
-        sort(args, &mut values, |pair| &pair[1])?;
-        items = values
-            .into_iter()
-            .map(|mut pair| (pair[0].as_str().unwrap_or_default().to_owned(), pair[1].take()))
-            .collect();
-    }
-    show(args, output, items, single)?;
-    if failed { Err(Error::Exit(1)) } else { Ok(()) }
-}
-
-fn show(args: &Args, output: &Output, items: Vec<(String, Value)>, single: bool) -> Result<()> {
-    match (output, single) {
-        (Output::Name, _) => items.iter().try_for_each(|(kind, object)| output.print(object, kind)),
-        (_, true) => items.iter().try_for_each(|(kind, object)| output.print(object, kind)),
-        (Output::Columns(columns), false) => {
-            let list = json!({"items": items.into_iter().map(|(_, object)| object).collect::<Vec<_>>()});
-            let table = output::custom_columns(columns, &list, !args.no_headers)?;
-            if !table.is_empty() {
-                term::out(table.render());
-            }
-            Ok(())
-        }
-        _ => {
-            let objects: Vec<Value> = items.into_iter().map(|(_, object)| object).collect();
-            let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects});
-            output.print(&list, "list")
-        }
-    }
-}
-
-/// `-w`: the list, then every change, from the list's revision on.
-async fn follow(args: &Args, session: &Session, targets: &[Target], namespace: Option<&str>) -> Result<()> {
-    let [target] = targets else {
-        return Err(Error::usage("you may only specify a single resource type when watching"));
-    };
-    let rest = session.rest().await?;
-    let as_objects = Output::needs_objects(args.output.as_ref());
-    let accept = if as_objects { "application/json" } else { ACCEPT_TABLE };
-    let base = || {
-        let call = Call::get(target.kind.path(namespace))
-            .accept(accept)
-            .maybe("labelSelector", args.selector.clone());
-        let by_name = target.name.as_ref().map(|name| format!("metadata.name={name}"));
-        let fields: Vec<String> = by_name.into_iter().chain(args.field_selector.clone()).collect();
-        call.maybe("fieldSelector", (!fields.is_empty()).then(|| fields.join(",")))
-    };
-    let layout = layout(args, target, namespace.is_none() && target.kind.namespaced, false);
-    let mut view = Follow { args, target, layout, columns: Columns::default(), widths: Vec::new() };
-    let mut list = select::list(session, base()).await?;
-    let mut version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-    if !args.watch_only {
-        if as_objects && let Value::Array(items) = list["items"].take() {
-            for item in items {
-                view.change("ADDED", item)?;
-            }
-        } else if list["rows"].as_array().is_some_and(|rows| !rows.is_empty()) {
-            view.change("ADDED", list)?;
-        }
-    }
-    loop {
-        let mut events = Box::pin(rest.watch(base().query("resourceVersion", version.as_str())).await?);
-        while let Some(event) = events.next().await {
-            let (change, object) = match event {
-                Ok(event) => event,
-                Err(error) if error.code() == Some(410) => {
-                    version.clear();
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            let meta =
-                if as_objects { &object["metadata"] } else { &object["rows"][0]["object"]["metadata"] };
-            if let Some(seen) =
-                meta["resourceVersion"].as_str().or(object["metadata"]["resourceVersion"].as_str())
-            {
-                version = seen.to_owned();
-            }
-            if change != "BOOKMARK" {
-                view.change(&change, object)?;
-            }
-        }
-        // The server ends watches now and then. What happened meanwhile is shown from the last revision seen; when
-        // that is gone, from a fresh one.
-        if version.is_empty() {
-            let fresh = rest.call(base().query("limit", "1")).await?;
-            version = fresh["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-        }
-    }
-}
-
-struct Follow<'a> {
-    args: &'a Args,
-    target: &'a Target,
-    layout: Layout,
-    columns: Columns,
-    widths: Vec<usize>,
-}
-
-impl Follow<'_> {
-    fn change(&mut self, change: &str, mut object: Value) -> Result<()> {
-        if let Some(output) = self.args.output.as_ref().filter(|output| Output::needs_objects(Some(output))) {
-            select::type_item(&mut object, &self.target.kind);
-            if !self.args.show_managed_fields
-                && let Some(meta) = object["metadata"].as_object_mut()
-            {
-                meta.remove("managedFields");
-            }
-            if *output == Output::Yaml {
-                term::out("---");
-            }
-            return output.print(&object, &self.target.kind.qualified());
-        }
-        if object["kind"] != "Table" {
-            object = plain_table(&object);
-        }
-        let mut text = Table::new();
-        if self.columns.is_empty() {
-            self.columns = Columns::read(&object);
-            if !self.args.no_headers {
-                let event = self.args.output_watch_events.then(|| "EVENT".to_owned());
-                text.row(event.into_iter().chain(self.columns.header(&self.layout)));
-            }
-        }
-        for row in object["rows"].as_array().map(Vec::as_slice).unwrap_or_default() {
-            let event = self.args.output_watch_events.then(|| change.to_owned());
-            text.row(event.into_iter().chain(self.columns.cells(row, &self.layout)));
-        }
-        term::out(text.render_with(&mut self.widths));
-        Ok(())
-    }
 }
