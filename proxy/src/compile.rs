@@ -147,7 +147,7 @@ impl PortCompiler<'_> {
         if external_ips.is_empty() && load_balancer_ips.is_empty() && node_port.is_none() {
             return self.remember(cluster_ips, node_port, part);
         }
-        let external = self.from_outside(part);
+        let external = self.entrance(part);
         for ip in &external_ips {
             self.enter(*ip, external.clone(), part);
         }
@@ -198,7 +198,7 @@ impl PortCompiler<'_> {
     }
 
     /// The verdict for what comes to node ports and external addresses.
-    fn from_outside(&self, part: &mut Part) -> Option<String> {
+    fn entrance(&self, part: &mut Part) -> Option<String> {
         let all = self.to_all(part)?;
         let masquerade = format!("meta mark set meta mark | {MASQUERADE}");
         let rules = if self.spec.external_traffic_policy.as_deref() == Some("Local") {
@@ -300,3 +300,6 @@ fn choice(endpoints: &[Endpoint]) -> String {
         .collect();
     format!("numgen random mod {} map {{ {} }}", entries.len(), entries.join(", "))
 }
+
+#[cfg(test)]
+mod tests;

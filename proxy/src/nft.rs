@@ -53,11 +53,13 @@ pub fn incremental(change: &Change) -> String {
     for (name, declaration) in &change.add_sets {
         line(&mut text, format_args!("add set {TABLE} {name} {{ {declaration} }}"));
     }
-    for name in change.chains.keys() {
+    for name in change.new_chains.keys() {
         line(&mut text, format_args!("add chain {TABLE} {name}"));
+    }
+    for name in change.chains.keys() {
         line(&mut text, format_args!("flush chain {TABLE} {name}"));
     }
-    for (name, rules) in &change.chains {
+    for (name, rules) in change.new_chains.iter().chain(&change.chains) {
         for rule in rules {
             line(&mut text, format_args!("add rule {TABLE} {name} {rule}"));
         }

@@ -90,7 +90,9 @@ pub struct Change {
     pub delete_elements: Vec<Element>,
     /// Sets to make.
     pub add_sets: BTreeMap<String, String>,
-    /// Chains to make, or to fill anew.
+    /// Chains to make.
+    pub new_chains: BTreeMap<String, Vec<String>>,
+    /// Chains to fill anew. Apart from the new ones because `nft` reads the whole table before it empties a chain.
     pub chains: BTreeMap<String, Vec<String>>,
     /// Elements to add; one of another value was deleted above.
     pub add_elements: Vec<(Element, String)>,
@@ -108,6 +110,7 @@ impl Change {
     pub fn is_empty(&self) -> bool {
         self.delete_elements.is_empty()
             && self.add_sets.is_empty()
+            && self.new_chains.is_empty()
             && self.chains.is_empty()
             && self.add_elements.is_empty()
             && self.delete_chains.is_empty()
@@ -155,7 +158,7 @@ impl Rules {
         let mut change = Change::default();
         for part in self.parts.values() {
             change.add_sets.extend(part.sets.clone());
-            change.chains.extend(part.chains.clone());
+            change.new_chains.extend(part.chains.clone());
         }
         change.add_elements = self
             .wanted
@@ -195,8 +198,13 @@ impl Change {
         for (name, declaration) in new.sets.iter().filter(|(name, _)| !old.sets.contains_key(*name)) {
             self.add_sets.insert(name.clone(), declaration.clone());
         }
-        for (name, rules) in new.chains.iter().filter(|(name, rules)| old.chains.get(*name) != Some(rules)) {
-            self.chains.insert(name.clone(), rules.clone());
+        for (name, rules) in &new.chains {
+            let changed = match old.chains.get(name) {
+                None => &mut self.new_chains,
+                Some(held) if held != rules => &mut self.chains,
+                Some(_) => continue,
+            };
+            changed.insert(name.clone(), rules.clone());
         }
         self.delete_chains.extend(old.chains.keys().filter(|name| !new.chains.contains_key(*name)).cloned());
         self.delete_sets.extend(old.sets.keys().filter(|name| !new.sets.contains_key(*name)).cloned());

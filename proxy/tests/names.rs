@@ -1,4 +1,5 @@
 //! Names through real sockets: asked by the machine, a pod, over UDP and TCP.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // what stands around tests is test code too
 
 use std::fs;
 use std::io::{Read, Write};

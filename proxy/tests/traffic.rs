@@ -1,4 +1,5 @@
 //! Packets through real rules: each test on a machine of its own (see `lab`).
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // what stands around tests is test code too
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -60,6 +61,53 @@ fn a_pod_is_seen_by_its_own_address_on_its_bridge_and_across() {
             "10.244.0.3",
             "straight to the pod"
         );
+    });
+}
+
+#[test]
+fn one_bridge_works_without_br_netfilter() {
+    let without = |_: &mut skiff_proxy::Config| {
+        sh(
+            "echo 0 > /proc/sys/net/bridge/bridge-nf-call-iptables && mount -t tmpfs none /proc/sys/net/bridge",
+        );
+    };
+    lab_with(without, |lab| {
+        lab.pod("a", "10.244.0.2");
+        lab.pod("same", "10.244.0.3");
+        lab.service("web", spec(json!({})));
+        lab.endpoints("web", &["10.244.0.2"]);
+        lab.until_answered("host", WEB);
+        for from in ["same", "a"] {
+            assert_eq!(tcp(from, WEB).unwrap().seen.to_string(), "10.244.0.1", "from {from}");
+        }
+    });
+}
+
+#[test]
+fn a_change_among_thousands_of_services_takes_milliseconds() {
+    lab(|lab| {
+        lab.pod("a", "10.244.0.2");
+        for n in 0..2000 {
+            let ip = format!("10.96.{}.{}", 100 + n / 250, n % 250);
+            lab.service(&format!("s{n}"), spec(json!({"clusterIP": ip, "clusterIPs": [ip]})));
+            lab.endpoints(&format!("s{n}"), &["10.244.0.2"]);
+        }
+        lab.until_answered("host", "10.96.107.249:80");
+        let mut took_ms: Vec<u128> = (0..10)
+            .map(|n| {
+                let (ip, to): (String, &'static str) =
+                    (format!("10.96.200.{n}"), Box::leak(format!("10.96.200.{n}:80").into_boxed_str()));
+                let began = Instant::now();
+                lab.service(&format!("late{n}"), spec(json!({"clusterIP": ip, "clusterIPs": [ip]})));
+                lab.endpoints(&format!("late{n}"), &["10.244.0.2"]);
+                lab.until_answered("host", to);
+                began.elapsed().as_millis()
+            })
+            .collect();
+        took_ms.sort_unstable();
+        println!("a service answers after {took_ms:?} ms");
+        // Far above what it takes, since other tests run at the same time; the whole table takes longer than this.
+        assert!(took_ms[5] < 500, "{took_ms:?}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! A machine of its own for each test: a network namespace with two pod bridges, pods, a neighbour outside, and the
 //! proxy running. All of it goes with the thread that made it. Needs root.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs::File;
 use std::io::{self, Read, Write};
