@@ -4,6 +4,7 @@
 //! meanwhile is the next batch. So a single change is served at once, and a flood in few transactions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// The services whose rules may be out of date.
 #[derive(Debug, Default)]
 pub struct Dirty {
+    table_lost: AtomicBool,
     keys: Mutex<BTreeSet<Key>>,
     some: Notify,
 }
@@ -31,6 +33,12 @@ impl Dirty {
     /// Marks services.
     pub fn mark(&self, keys: impl IntoIterator<Item = Key>) {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+        self.some.notify_one();
+    }
+
+    /// Somebody else removed our table.
+    pub fn table_lost(&self) {
+        self.table_lost.store(true, Ordering::Relaxed);
         self.some.notify_one();
     }
 
@@ -83,6 +91,9 @@ impl Engine {
     /// Brings the kernel up to date with all that is dirty.
     pub async fn pass(&mut self) -> crate::error::Result<()> {
         let change = self.catch_up();
+        if self.dirty.table_lost.swap(false, Ordering::Relaxed) {
+            self.in_step = false;
+        }
         let text = match self.in_step {
             true if change.is_empty() => String::new(),
             true => nft::incremental(&change),
@@ -132,6 +143,25 @@ impl Engine {
             Ok(Ok(forgotten)) => tracing::debug!(forgotten, "UDP connections begin anew"),
             Ok(Err(error)) => tracing::warn!(%error, "UDP clients may keep an endpoint that is gone"),
             Err(error) => tracing::warn!(%error, "following up"),
+        }
+    }
+}
+
+/// Puts in order what others do to the rules of the machine, until shutdown.
+pub async fn guard(base: &Base, dirty: &Dirty, shutdown: CancellationToken) {
+    let changes = match host::changes::Changes::subscribe() {
+        Ok(changes) => changes,
+        Err(error) => {
+            tracing::warn!(%error, "changes of the machine's rules by others go unnoticed");
+            return;
+        }
+    };
+    loop {
+        tokio::select! { () = changes.settled() => {}, () = shutdown.cancelled() => return }
+        host::accept_in_docker(base.cluster).await;
+        if !host::has_table().await {
+            tracing::info!("the rules for services are not there; making them");
+            dirty.table_lost();
         }
     }
 }

@@ -14,16 +14,12 @@ use crate::net::Cidr;
 use crate::nft;
 
 pub mod bridges;
+pub mod changes;
+pub mod docker;
 
 /// The interface that carries the DNS server's address, and the route by which the machine's own clients reach
 /// services even when it has no default route.
 pub const INTERFACE: &str = "skiff-dns";
-
-/// Docker's chain for the rules of others; what it does not accept, Docker drops between bridges.
-const DOCKER_CHAIN: &str = "DOCKER-USER";
-
-/// By this comment our own rules in Docker's chain are known.
-const COMMENT: &str = "skiff";
 
 const BRIDGE_SETTING: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
@@ -51,12 +47,7 @@ pub async fn prepare(config: &Config) -> Result<bool> {
     if config.dns {
         make_interface(config.dns_ip, config.service_cidr).await?;
     }
-    match accept_in_docker(config.cluster_cidr).await {
-        Ok(()) => {}
-        // Without iptables there is no Docker that would drop.
-        Err(Error::Start { program, source }) => tracing::debug!(program, %source, "no rules for Docker"),
-        Err(error) => tracing::warn!(%error, "Docker may drop traffic between nodes"),
-    }
+    accept_in_docker(config.cluster_cidr).await;
     Ok(!bridged_replies_pass_rules)
 }
 
@@ -66,16 +57,22 @@ pub async fn clean() -> Result<()> {
     if Path::new("/proc/sys/net/ipv4/conf").join(INTERFACE).exists() {
         run("ip", &["link", "delete", INTERFACE], None).await?;
     }
-    match docker_rules().await {
-        Ok(rules) => {
-            for rule in rules {
-                iptables("-D", &rule).await?;
-            }
-            Ok(())
-        }
-        Err(Error::Start { .. } | Error::Failed { .. }) => Ok(()),
-        Err(error) => Err(error),
+    docker::clean().await
+}
+
+/// Puts what Docker must let through in place again, if it is not.
+pub async fn accept_in_docker(cluster: Cidr) {
+    match docker::accept(cluster).await {
+        Ok(()) => {}
+        // Without iptables there is no Docker that would drop.
+        Err(Error::Start { program, source }) => tracing::debug!(program, %source, "no rules for Docker"),
+        Err(error) => tracing::warn!(%error, "Docker may drop traffic between nodes"),
     }
+}
+
+/// Whether our table is there.
+pub async fn has_table() -> bool {
+    run("nft", &["list", "chain", "ip", "skiff", "dispatch"], None).await.is_ok()
 }
 
 /// Makes replies from pod to pod on one bridge pass the rules, so that they are translated back.
@@ -99,49 +96,6 @@ async fn make_interface(dns: Ipv4Addr, services: Cidr) -> Result<()> {
     run("ip", &["link", "set", INTERFACE, "up"], None).await?;
     let (services, source) = (services.to_string(), dns.to_string());
     run("ip", &["route", "replace", &services, "dev", INTERFACE, "src", &source], None).await.map(drop)
-}
-
-/// Puts our rules at the head of Docker's chain, each once. Docker keeps the chain when it starts, and uses ours if it
-/// has none.
-async fn accept_in_docker(cluster: Cidr) -> Result<()> {
-    // It may exist; if it cannot be made, the rules below say why.
-    let _ = iptables("-N", &[DOCKER_CHAIN.to_owned()]).await;
-    let wanted: Vec<Vec<String>> = ["-s", "-d"].iter().map(|end| docker_rule(end, cluster)).collect();
-    for rule in docker_rules().await? {
-        if !wanted.contains(&rule) {
-            iptables("-D", &rule).await?;
-        }
-    }
-    for rule in &wanted {
-        if iptables("-C", rule).await.is_err() {
-            iptables("-I", rule).await?;
-        }
-    }
-    Ok(())
-}
-
-fn docker_rule(end: &str, cluster: Cidr) -> Vec<String> {
-    let cluster = cluster.to_string();
-    [DOCKER_CHAIN, end, &cluster, "-m", "comment", "--comment", COMMENT, "-j", "ACCEPT"]
-        .map(str::to_owned)
-        .to_vec()
-}
-
-/// Our rules in Docker's chain, as arguments.
-async fn docker_rules() -> Result<Vec<Vec<String>>> {
-    let listed = iptables("-S", &[DOCKER_CHAIN.to_owned()]).await?;
-    let rules = listed.lines().filter_map(|line| line.strip_prefix("-A "));
-    let rules =
-        rules.map(|rule| rule.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect());
-    Ok(rules
-        .filter(|rule: &Vec<String>| rule.windows(2).any(|pair| pair == ["--comment", COMMENT]))
-        .collect())
-}
-
-async fn iptables(command: &str, arguments: &[String]) -> Result<String> {
-    let mut all = vec!["-w", "10", command];
-    all.extend(arguments.iter().map(String::as_str));
-    run("iptables", &all, None).await
 }
 
 fn set(path: &str, value: &str) -> Result<()> {

@@ -66,6 +66,7 @@ pub async fn run_on_views(
         masquerade_pods,
         masquerade_all: config.masquerade_all,
     };
+    let guarded = base.clone();
     let facts = compile::Facts {
         nodes: config.node_names.iter().cloned().collect(),
         cluster: config.cluster_cidr,
@@ -98,7 +99,8 @@ pub async fn run_on_views(
             engine::Engine::new(base, facts, state.clone(), dirty.clone()).run(shutdown.clone()).await;
         }
     };
-    let (named, (), (), ()) = tokio::join!(names, health, watching, keeping);
+    let guarding = engine::guard(&guarded, &dirty, shutdown.clone());
+    let (named, (), (), (), ()) = tokio::join!(names, health, watching, keeping, guarding);
     named
 }
 

@@ -297,6 +297,8 @@ fn rules_change_without_the_rest_and_survive_the_proxy_and_a_flush() {
         sh("nft flush ruleset");
         lab.service("more", spec(json!({"clusterIP": "10.96.0.51", "clusterIPs": ["10.96.0.51"]})));
         lab.until_answered("host", WEB);
+        sh("nft flush ruleset");
+        lab.until_answered("host", WEB);
         lab.delete_service("web");
         lab.until("the service is gone", || tcp("host", WEB).is_err().then_some(()));
         lab.service("web", spec(json!({})));
@@ -320,12 +322,23 @@ fn docker_does_not_drop_between_bridges_and_clean_leaves_nothing() {
         lab.until_answered("a", WEB);
         assert_eq!(tcp("a", "10.244.1.2:80").unwrap().by, "b");
         assert_eq!(tcp("outside", "198.51.100.1:30080").unwrap().by, "b");
+        // What Docker does when it is started again.
+        sh(
+            "iptables -N DOCKER-ISOLATION-STAGE-1 && iptables -A DOCKER-ISOLATION-STAGE-1 -i br0 -o br1 -j DROP",
+        );
+        sh("iptables -I FORWARD -j DOCKER-ISOLATION-STAGE-1");
+        lab.until("the pods reach each other again", || tcp("a", WEB).ok());
+        assert_eq!(tcp("a", "10.244.1.2:80").unwrap().by, "b");
         lab.stop();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(skiff_proxy::clean()).unwrap();
         runtime.block_on(skiff_proxy::clean()).unwrap();
         assert!(sh_result("nft list table ip skiff").is_err());
         assert!(sh_result("ip link show skiff-dns").is_err());
+        assert_eq!(
+            sh("iptables -S FORWARD"),
+            "-P FORWARD DROP\n-A FORWARD -j DOCKER-ISOLATION-STAGE-1\n-A FORWARD -j DOCKER-USER\n"
+        );
         assert_eq!(sh("iptables -S DOCKER-USER"), "-N DOCKER-USER\n-A DOCKER-USER -j RETURN\n");
     });
 }
