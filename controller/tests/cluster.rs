@@ -1,5 +1,7 @@
 //! All controllers together, against an API server in memory and nodes that only pretend.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "cluster/api.rs"]
 mod api;
 

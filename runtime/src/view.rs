@@ -6,13 +6,14 @@
 //! Staleness is solved here once: who has written an object calls [`View::caught_up`] before it decides again, so that no
 //! decision is taken from a snapshot older than one's own last write.
 
+mod writer;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures::{Stream, StreamExt, TryStreamExt};
-use kube::runtime::utils::Backoff;
+use futures::Stream;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_kind};
 use kube::{Api, Resource};
@@ -21,9 +22,10 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Key;
+use writer::{Reconnect, Writer};
 
 /// Changes a reader may fall behind before it is told to look at everything again.
-pub const MAX_PENDING_CHANGES: usize = 4096;
+pub const MAX_PENDING_CHANGES: usize = 1024;
 
 /// How long [`View::caught_up`] waits at most. A watch that is this late is broken, and acting on old news is then no
 /// worse than not acting at all.
@@ -91,7 +93,7 @@ impl<K: Resource + Send + Sync + 'static> View<K> {
                 progress: watch::channel(Progress::default()).0,
             }),
         };
-        let writer = Writer { shared: view.shared.clone(), listing: None };
+        let writer = Writer::new(view.shared.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = writer.run(events) => {}
@@ -173,8 +175,8 @@ impl<K: Resource + Send + Sync + 'static> View<K> {
     }
 
     /// Calls `on_change` for every object there is (as if new), then for every change, until `shutdown`. After a lag it
-    /// is called for every object again, and deletions in the gap are then not told: a reader that must know of them
-    /// compares with what it remembers.
+    /// is called for what went meanwhile, and for every object again. Something may be told twice, and what came and went
+    /// within a lag is not told; nothing else is missed.
     pub fn follow(
         &self,
         shutdown: CancellationToken,
@@ -184,23 +186,26 @@ impl<K: Resource + Send + Sync + 'static> View<K> {
         tokio::spawn(async move {
             let mut changes = view.changes();
             tokio::select! { () = view.synced() => {}, () = shutdown.cancelled() => return }
-            // Subscribed before the list is read, so nothing falls between the two; some changes are told twice.
-            view.replay(&mut on_change);
+            // Subscribed before the list is read, so nothing falls between the two.
+            let mut told = view.snapshot();
+            replay(&told, &told, &mut on_change);
             loop {
                 let received = tokio::select! { received = changes.recv() => received, () = shutdown.cancelled() => return };
                 match received {
                     Ok(change) => on_change(&change),
-                    Err(broadcast::error::RecvError::Lagged(_)) => view.replay(&mut on_change),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                        let now = view.snapshot();
+                        replay(&told, &now, &mut on_change);
+                        told = now;
+                    }
                     Err(broadcast::error::RecvError::Closed) => return,
+                }
+                if changes.is_empty() {
+                    // All that was sent has been told, so what is held now is at most a change ahead.
+                    told = view.snapshot();
                 }
             }
         });
-    }
-
-    fn replay(&self, on_change: &mut impl FnMut(&Change<K>)) {
-        for object in self.list() {
-            on_change(&Change { old: None, new: Some(object) });
-        }
     }
 
     /// Waits until the view holds `written`, the answer of a create, update, patch or graceful delete, or something
@@ -250,115 +255,15 @@ pub fn revision(object: &impl Resource) -> u64 {
     object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Pauses between attempts to watch: a component that is up before its API server must not lose a second by it.
-struct Reconnect(Duration);
-
-impl Reconnect {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LAST: Duration = Duration::from_secs(10);
-}
-
-impl Default for Reconnect {
-    fn default() -> Self {
-        Self(Self::FIRST)
+/// Tells what is in `before` and no longer in `now`, and all that is in `now`.
+fn replay<K>(before: &Snapshot<K>, now: &Snapshot<K>, on_change: &mut impl FnMut(&Change<K>)) {
+    for (_, old) in before.iter().filter(|(key, _)| !now.contains_key::<Key>(key)) {
+        on_change(&Change { old: Some(old.clone()), new: None });
+    }
+    for object in now.values() {
+        on_change(&Change { old: None, new: Some(object.clone()) });
     }
 }
 
-impl Iterator for Reconnect {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.0.mul_f64(rand::random_range(0.8..1.2));
-        self.0 = (self.0 * 2).min(Self::LAST);
-        Some(pause)
-    }
-}
-
-impl Backoff for Reconnect {
-    fn reset(&mut self) {
-        self.0 = Self::FIRST;
-    }
-}
-
-// === the writer ===
-
-struct Writer<K> {
-    shared: Arc<Shared<K>>,
-    /// The objects of a list that is not complete yet.
-    listing: Option<Snapshot<K>>,
-}
-
-impl<K: Resource> Writer<K> {
-    async fn run(mut self, events: impl Stream<Item = watcher::Result<Event<K>>>) {
-        let mut events = std::pin::pin!(events.into_stream());
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => self.take(event),
-                Err(error) => {
-                    tracing::debug!(kind = std::any::type_name::<K>(), %error, "watch interrupted, trying again")
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, event: Event<K>) {
-        match event {
-            Event::Init => self.listing = Some(Snapshot::new()),
-            Event::InitApply(mut object) => {
-                object.meta_mut().managed_fields = None;
-                let listing = self.listing.get_or_insert_with(Snapshot::new);
-                listing.insert(Key::of(&object), Arc::new(object));
-            }
-            Event::InitDone => self.replace(),
-            Event::Apply(mut object) => {
-                object.meta_mut().managed_fields = None;
-                let revision = revision(&object);
-                let (key, new) = (Key::of(&object), Arc::new(object));
-                let mut objects = Snapshot::clone(&self.shared.objects.load());
-                let old = objects.insert(key, new.clone());
-                self.shared.objects.store(Arc::new(objects));
-                self.tell(old, Some(new));
-                self.progress(|progress| progress.revision = progress.revision.max(revision));
-            }
-            Event::Delete(object) => {
-                let mut objects = Snapshot::clone(&self.shared.objects.load());
-                let old = objects.remove(&Key::of(&object));
-                self.shared.objects.store(Arc::new(objects));
-                let revision = revision(&object);
-                self.tell(Some(old.unwrap_or_else(|| Arc::new(object))), None);
-                self.progress(|progress| progress.revision = progress.revision.max(revision));
-            }
-        }
-    }
-
-    /// A list is complete: what is not in it is gone.
-    fn replace(&mut self) {
-        let fresh = self.listing.take().unwrap_or_default();
-        let stale = self.shared.objects.swap(Arc::new(fresh.clone()));
-        let highest = fresh.values().map(|object| revision(object.as_ref())).max().unwrap_or(0);
-        for (key, old) in stale.iter().filter(|(key, _)| !fresh.contains_key::<Key>(key)) {
-            tracing::trace!(%key, "gone while not watched");
-            self.tell(Some(old.clone()), None);
-        }
-        for (key, new) in &fresh {
-            let old = stale.get(key).cloned();
-            if old.as_ref().is_none_or(|old| old.meta().resource_version != new.meta().resource_version) {
-                self.tell(old, Some(new.clone()));
-            }
-        }
-        self.progress(|progress| {
-            progress.synced = true;
-            progress.lists += 1;
-            progress.revision = progress.revision.max(highest);
-        });
-    }
-
-    fn tell(&self, old: Option<Arc<K>>, new: Option<Arc<K>>) {
-        // Nobody listening is no error.
-        let _ = self.shared.changes.send(Arc::new(Change { old, new }));
-    }
-
-    fn progress(&self, change: impl FnOnce(&mut Progress)) {
-        self.shared.progress.send_modify(change);
-    }
-}
+#[cfg(test)]
+mod tests;
