@@ -201,7 +201,10 @@ fn parse_one(text: &str) -> Result<Value, Flaw> {
     }
     let options = serde_saphyr::options! { legacy_octal_numbers: true, with_snippet: false };
     match serde_saphyr::from_str_with_options::<Value>(text, options) {
-        Ok(value) => Ok(value),
+        Ok(mut value) => {
+            whole_numbers(&mut value);
+            Ok(value)
+        }
         Err(error) => {
             let error = error.without_snippet();
             let at = error
@@ -216,6 +219,22 @@ fn parse_one(text: &str) -> Result<Value, Flaw> {
                 message.split(" at line ").next().unwrap_or(&message).trim_end_matches([',', ' ']).to_owned();
             Err(Flaw { at, message })
         }
+    }
+}
+
+/// `1e3` and `80.0` are the integers 1000 and 80, as they are after Go has written them as JSON.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or(0.5);
+            // Beyond this a double does not hold every integer.
+            if float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0 {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
     }
 }
 
@@ -243,7 +262,7 @@ mod tests {
     #[test]
     fn scalars_read_as_kubernetes_reads_them() {
         let got = parse(
-            "apiVersion: v1\nkind: X\nmode: 0644\ns: \"0644\"\nb: true\nn: 80\nv: 1.5\ne: \nblock: |\n  a\n  ---b\n",
+            "apiVersion: v1\nkind: X\nmode: 0644\ns: \"0644\"\nb: true\nn: 80\nv: 1.5\nw: 1e3\nt: on\ne: \nblock: |\n  a\n  ---b\n",
         );
         let object = &got.documents[0].object;
         assert_eq!(object["mode"], json!(420));
@@ -252,6 +271,7 @@ mod tests {
             (&object["b"], &object["n"], &object["v"], &object["e"]),
             (&json!(true), &json!(80), &json!(1.5), &json!(null))
         );
+        assert_eq!((&object["w"], &object["t"]), (&json!(1000), &json!(true)));
         assert_eq!(object["block"], json!("a\n---b\n"));
     }
 

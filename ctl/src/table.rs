@@ -123,7 +123,7 @@ impl Columns {
             if *wide && !layout.wide {
                 continue;
             }
-            let text = cell(value);
+            let text = if value.is_null() { String::new() } else { cell(value) };
             cells.push(if name == "Name" { format!("{}{text}", layout.prefix) } else { text });
         }
         for label in &layout.label_columns {

@@ -198,7 +198,9 @@ fn edit(session: &Session, change: impl FnOnce(&mut Value)) -> Result<()> {
     let path = paths.first().ok_or_else(|| Error::usage("there is no kubeconfig to change"))?;
     let io = |source| Error::Io { path: path.clone(), source };
     let text = std::fs::read_to_string(path).map_err(io)?;
-    let mut value: Value = serde_saphyr::from_str(&text)
+    // Strict, so that a context named `n` or `on` stays a text.
+    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    let mut value: Value = serde_saphyr::from_str_with_options(&text, options)
         .map_err(|error| Error::usage(format!("{}: {}", path.display(), error.without_snippet())))?;
     change(&mut value);
     let mut next = path.clone().into_os_string();
