@@ -17,6 +17,8 @@ pub struct Status {
     pub message: String,
     /// What it is about.
     pub details: Option<Details>,
+    /// Where an expired list may go on, in the present.
+    pub continue_token: Option<String>,
 }
 
 /// What a [`Status`] is about.
@@ -50,13 +52,13 @@ pub struct Cause {
 impl Status {
     /// A status without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None }
     }
 
     fn about(code: u16, reason: &'static str, message: String, group: &str, kind: &str, name: &str) -> Self {
         let details =
             Details { name: name.into(), group: group.into(), kind: kind.into(), ..Details::default() };
-        Self { code, reason, message, details: Some(details) }
+        Self { code, reason, message, details: Some(details), continue_token: None }
     }
 
     /// 404 for a named object. `resource` is the plural.
@@ -160,6 +162,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,
         });
+        if let Some(token) = &self.continue_token {
+            object["metadata"]["continue"] = token.as_str().into();
+        }
         if !self.reason.is_empty() {
             object["reason"] = self.reason.into();
         }

@@ -44,6 +44,12 @@ pub fn mutate(call: &Call, new: &mut Value, old: Option<&Value>) -> Result<(), S
 /// Refuses what may not be written.
 pub fn validate(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), Status> {
     let info = &call.info;
+    if call.kind.group == crate::security::rbac::GROUP {
+        // No one gives away a permission that he has not got.
+        call.app.authorizer.read(|authority| {
+            authority.check_escalation(&call.context.user, &call.kind.kind, old, new)
+        })?;
+    }
     node::node_restriction(&call.context.user, &info.verb, &info.resource, &info.subresource, Some(new), old)
         .map_err(|why| Status::forbidden(&call.kind.group, &call.kind.plural, meta::name(new), &why))
 }

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::cache::{Cache, KindCache};
-use crate::security::{Attributes, Authority, Authorizer, Decision};
+use crate::security::rbac::rule::Rule;
+use crate::security::{Attributes, Authority, Authorizer, Decision, User};
 
 /// Stored objects of the core group, from the cache.
 pub struct Objects(pub Arc<Cache>);
@@ -25,7 +26,11 @@ pub struct Live(RwLock<Authority>);
 
 impl Authorizer for Live {
     fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
-        self.0.read().expect("no holder of this lock panics").authorize(attributes)
+        self.read(|authority| authority.authorize(attributes))
+    }
+
+    fn rules(&self, user: &User, namespace: &str) -> (Vec<Rule>, bool) {
+        self.read(|authority| authority.rules(user, namespace))
     }
 }
 

@@ -72,7 +72,7 @@ pub async fn answer(
     let subjects = security::review::Subjects {
         user: &context.user,
         authorizer: &app.authorizer,
-        tokens: &app.tokens,
+        tokens: &app.authenticator.tokens,
         objects: &lookup::Objects(app.cache.clone()),
     };
     let answer = security::review::review(review.kind, &info.namespace, object, &subjects)?;

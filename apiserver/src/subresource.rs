@@ -93,6 +93,10 @@ fn success(_dry: bool) -> Response<Body> {
 /// Deletes a pod on behalf of someone who drains its node.
 async fn evict(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let (eviction, _) = write::parse(request).await?;
+    let pod = call.app.cache.of(&call.kind)?.get(call.namespace(), call.name());
+    let pod = pod.ok_or_else(|| call.not_found())?.object(&call.kind, &call.version);
+    crate::security::node::may_evict(&call.context.user, &pod)
+        .map_err(|why| Status::forbidden("", "pods", call.name(), &why))?;
     let options = eviction.get("deleteOptions").cloned().unwrap_or(Value::Null);
     let mut plain = call.clone();
     plain.info.subresource.clear();

@@ -5,7 +5,7 @@ use http::{Request, Response};
 use skiff_api::status::Status;
 
 use crate::app::Call;
-use crate::security::token_request;
+use crate::security::{node, token_request};
 use crate::{lookup, negotiate, write};
 
 /// Answers a TokenRequest.
@@ -13,6 +13,12 @@ pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body
     let (request, _) = write::parse(request).await?;
     call.app.cache.catch_up().await?;
     let objects = lookup::Objects(call.app.cache.clone());
+    let pod = request["spec"]["boundObjectRef"]["name"].as_str().and_then(|name| {
+        use crate::security::Objects;
+        objects.get("pods", call.namespace(), name)
+    });
+    node::may_request_token(&call.context.user, &request, pod.as_deref())
+        .map_err(|why| Status::forbidden("", "serviceaccounts/token", call.name(), &why))?;
     let now_s = call.context.now.as_second();
     let (namespace, name) = (call.namespace(), call.name());
     let answer =
