@@ -88,9 +88,12 @@ pub fn needed(pod: &Pod) -> Needed {
     needed
 }
 
-/// One view an object.
+/// A view of one object, and what ends it.
+type Single<K> = (View<K>, CancellationToken);
+
+/// One view an object, by namespace and name.
 struct Watched<K> {
-    views: Mutex<HashMap<(String, String), (View<K>, CancellationToken)>>,
+    views: Mutex<HashMap<(String, String), Single<K>>>,
 }
 
 impl<K> Watched<K>
