@@ -53,7 +53,11 @@ pub async fn prepare(config: &Config) -> Result<bool> {
 
 /// Removes every rule and interface.
 pub async fn clean() -> Result<()> {
-    transact(&nft::removal()).await?;
+    match transact(&nft::removal()).await {
+        // Without nft there has never been a rule.
+        Ok(()) | Err(Error::Start { .. }) => {}
+        Err(error) => return Err(error),
+    }
     if Path::new("/proc/sys/net/ipv4/conf").join(INTERFACE).exists() {
         run("ip", &["link", "delete", INTERFACE], None).await?;
     }

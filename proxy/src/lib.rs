@@ -73,11 +73,11 @@ pub async fn run_on_views(
         dns,
     };
     let healthy = Arc::new(AtomicBool::new(false));
+    let server = if config.dns { Some(Arc::new(name_server(&config, state.clone())?)) } else { None };
     let names = async {
-        if config.dns {
-            serve_names(&config, state.clone(), shutdown.clone()).await?;
+        if let Some(server) = server {
+            server.run(SocketAddr::new(IpAddr::V4(config.dns_ip), 53), shutdown.clone()).await;
         }
-        anyhow::Ok(())
     };
     let health = health::run(config.healthz_bind_address, healthy.clone(), shutdown.clone());
     let (synced, is_synced) = tokio::sync::oneshot::channel();
@@ -100,15 +100,11 @@ pub async fn run_on_views(
         }
     };
     let guarding = engine::guard(&guarded, &dirty, shutdown.clone());
-    let (named, (), (), (), ()) = tokio::join!(names, health, watching, keeping, guarding);
-    named
+    tokio::join!(names, health, watching, keeping, guarding);
+    Ok(())
 }
 
-async fn serve_names(
-    config: &Config,
-    state: Arc<RwLock<state::State>>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+fn name_server(config: &Config, state: Arc<RwLock<state::State>>) -> anyhow::Result<dns::Server> {
     let mut domain = Name::from_ascii(&config.cluster_domain)
         .with_context(|| format!("cluster domain {:?}", config.cluster_domain))?
         .to_lowercase();
@@ -120,9 +116,7 @@ async fn serve_names(
         services: config.service_cidr,
     };
     let forwarder = dns::forward::Forwarder::new(config.upstream_resolv_conf.clone(), config.dns_ip);
-    let server = Arc::new(dns::Server::new(zone, state, forwarder));
-    server.run(SocketAddr::new(IpAddr::V4(config.dns_ip), 53), shutdown).await;
-    Ok(())
+    Ok(dns::Server::new(zone, state, forwarder))
 }
 
 /// Removes every rule and interface that [`run`] made. Nothing there is as good.

@@ -12,8 +12,8 @@ const KIND: &str = "KubeProxyConfiguration";
 
 /// What a field does here.
 enum Field {
-    /// It is taken.
-    Taken(fn(&Value, &mut Config) -> Result<(), &'static str>),
+    /// It is taken, if it tells true; a value that is known but does nothing here gets a warning.
+    Taken(fn(&Value, &mut Config) -> Result<bool, &'static str>),
     /// It is known, and does nothing; a value other than nothing gets a warning.
     Idle,
 }
@@ -104,7 +104,9 @@ fn walk(path: &str, value: &Value, config: &mut Config, warnings: &mut Vec<Strin
         match field {
             _ if is_nothing(value) => {}
             Taken(take) => {
-                take(value, config).map_err(|expected| format!("{path}: {value}: expected {expected}"))?
+                if !take(value, config).map_err(|expected| format!("{path}: {value}: expected {expected}"))? {
+                    warnings.push(format!("{path}: {value} is not supported, ignored"));
+                }
             }
             Idle => warnings.push(format!("{path}: not supported, ignored")),
         }
@@ -135,23 +137,23 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-fn kubeconfig(value: &Value, config: &mut Config) -> Result<(), &'static str> {
+fn kubeconfig(value: &Value, config: &mut Config) -> Result<bool, &'static str> {
     config.kubeconfig = Some(PathBuf::from(value.as_str().ok_or("a path")?));
-    Ok(())
+    Ok(true)
 }
 
-fn hostname(value: &Value, config: &mut Config) -> Result<(), &'static str> {
+fn hostname(value: &Value, config: &mut Config) -> Result<bool, &'static str> {
     config.node_names = vec![value.as_str().ok_or("the name of a node")?.to_owned()];
-    Ok(())
+    Ok(true)
 }
 
 /// Upstream takes from it which family is the first; here there is one.
-fn bind_address(value: &Value, _: &mut Config) -> Result<(), &'static str> {
+fn bind_address(value: &Value, _: &mut Config) -> Result<bool, &'static str> {
     let expected = "an IPv4 address";
-    value.as_str().ok_or(expected)?.parse::<std::net::Ipv4Addr>().map(drop).map_err(|_| expected)
+    value.as_str().ok_or(expected)?.parse::<std::net::Ipv4Addr>().map(|_| true).map_err(|_| expected)
 }
 
-fn healthz(value: &Value, config: &mut Config) -> Result<(), &'static str> {
+fn healthz(value: &Value, config: &mut Config) -> Result<bool, &'static str> {
     let expected = "an address and port such as 0.0.0.0:10256";
     let text = value.as_str().ok_or(expected)?;
     let address = match text.parse::<std::net::IpAddr>() {
@@ -159,41 +161,45 @@ fn healthz(value: &Value, config: &mut Config) -> Result<(), &'static str> {
         Err(_) => text.parse().map_err(|_| expected)?,
     };
     config.healthz_bind_address = Some(address);
-    Ok(())
+    Ok(true)
 }
 
-fn mode(value: &Value, _: &mut Config) -> Result<(), &'static str> {
+fn mode(value: &Value, _: &mut Config) -> Result<bool, &'static str> {
     match value.as_str() {
-        Some("nftables") => Ok(()),
-        _ => Err("\"nftables\" or \"\": no other mode exists here"),
+        Some("nftables") => Ok(true),
+        Some("iptables" | "ipvs") => Ok(false),
+        _ => Err("\"nftables\" (iptables and ipvs are known, and treated the same)"),
     }
 }
 
-fn masquerade_all(value: &Value, config: &mut Config) -> Result<(), &'static str> {
+fn masquerade_all(value: &Value, config: &mut Config) -> Result<bool, &'static str> {
     config.masquerade_all = value.as_bool().ok_or("true or false")?;
-    Ok(())
+    Ok(true)
 }
 
-fn detect_local(value: &Value, _: &mut Config) -> Result<(), &'static str> {
+fn detect_local(value: &Value, _: &mut Config) -> Result<bool, &'static str> {
     match value.as_str() {
-        Some("ClusterCIDR") => Ok(()),
-        _ => Err("\"ClusterCIDR\" or \"\": local traffic is known by clusterCIDR only"),
+        Some("ClusterCIDR") => Ok(true),
+        Some("NodeCIDR" | "BridgeInterface" | "InterfaceNamePrefix") => Ok(false),
+        _ => Err(
+            "\"ClusterCIDR\" (NodeCIDR, BridgeInterface and InterfaceNamePrefix are known, and treated the same)",
+        ),
     }
 }
 
-fn cluster_cidr(value: &Value, config: &mut Config) -> Result<(), &'static str> {
+fn cluster_cidr(value: &Value, config: &mut Config) -> Result<bool, &'static str> {
     let expected = "an IPv4 range such as 10.244.0.0/16 (one; IPv6 is not supported)";
     config.cluster_cidr = value.as_str().ok_or(expected)?.parse().map_err(|_| expected)?;
-    Ok(())
+    Ok(true)
 }
 
-fn node_port_addresses(value: &Value, config: &mut Config) -> Result<(), &'static str> {
+fn node_port_addresses(value: &Value, config: &mut Config) -> Result<bool, &'static str> {
     let expected = "a list of IPv4 ranges";
     let ranges = value.as_array().ok_or(expected)?.iter();
     config.node_port_addresses = ranges
         .map(|range| range.as_str().and_then(|range| range.parse().ok()).ok_or(expected))
         .collect::<Result<_, _>>()?;
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -224,13 +230,14 @@ mod tests {
     #[test]
     fn known_fields_that_do_nothing_are_named() {
         let (_, warnings) =
-            with("ipvs: {scheduler: rr}\nfeatureGates: {A: true}\noomScoreAdj: -999\nwinkernel: null\n")
+            with("mode: ipvs\nipvs: {scheduler: rr}\nfeatureGates: {A: true}\noomScoreAdj: -999\nwinkernel: null\n")
                 .unwrap();
         assert_eq!(
             warnings,
             [
                 "featureGates: not supported, ignored",
                 "ipvs.scheduler: not supported, ignored",
+                "mode: \"ipvs\" is not supported, ignored",
                 "oomScoreAdj: not supported, ignored"
             ]
         );
@@ -242,7 +249,7 @@ mod tests {
             ("clusterCidr: 10.0.0.0/8", "unknown field \"clusterCidr\""),
             ("ipvs: {sheduler: rr}", "unknown field \"ipvs.sheduler\""),
             ("clusterCIDR: x", "clusterCIDR: \"x\": expected an IPv4 range"),
-            ("mode: ipvs", "mode: \"ipvs\": expected \"nftables\""),
+            ("mode: userspace", "mode: \"userspace\": expected \"nftables\""),
             ("conntrack: 4", "conntrack: 4: expected an object"),
         ] {
             let message = with(fields).unwrap_err();
