@@ -1,5 +1,7 @@
 //! A whole node on a Docker engine of its own, against an API server in memory.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests may")]
+
 mod fake;
 
 use std::{

@@ -1,5 +1,7 @@
 //! A whole node on the simulated engine, against an API server in memory.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests may")]
+
 mod fake;
 
 use fake::{Fake, until};

@@ -185,10 +185,7 @@ impl Fake {
 fn is_collection(path: &str) -> bool {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let rest = if parts[0] == "api" { &parts[2..] } else { &parts[3..] };
-    match rest {
-        ["namespaces", _, _] | [_] => true,
-        _ => false,
-    }
+    matches!(rest, ["namespaces", _, _] | [_])
 }
 
 /// Whether an object's path lies in a collection; `/api/v1/pods` spans all namespaces.
