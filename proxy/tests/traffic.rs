@@ -305,6 +305,9 @@ fn rules_change_without_the_rest_and_survive_the_proxy_and_a_flush() {
         lab.until_answered("host", WEB);
         lab.stop();
         assert_eq!(tcp("host", WEB).unwrap().by, "a");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(skiff_proxy::clean()).unwrap();
+        assert!(!sh("iptables-save").contains("DOCKER"), "the chain made for a Docker that never came");
     });
 }
 

@@ -54,6 +54,8 @@ pub async fn clean() -> Result<()> {
             Err(error) => return Err(error),
         }
     }
+    // The chain is ours if nobody jumps there and nothing is in it; otherwise iptables refuses.
+    let _ = iptables("-X", &[CHAIN.to_owned()]).await;
     Ok(())
 }
 
