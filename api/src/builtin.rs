@@ -12,7 +12,8 @@ pub fn registry() -> Registry {
     Registry::new(read(include_str!("../kinds/builtin.txt")))
 }
 
-/// Reads kinds in the format of `kinds/builtin.txt`, with structure from the built-in definitions.
+/// Reads kinds in the format of `kinds/builtin.txt`. Structure comes from the built-in definitions, or
+/// from a line ` schema JSON` of the kind's own.
 pub fn read(text: &str) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
@@ -28,6 +29,11 @@ pub fn read(text: &str) -> Vec<Kind> {
                 for name in rest.split(' ') {
                     let sub = subresource(kind, name);
                     kind.versions[0].subresources.insert(name.into(), sub);
+                }
+            }
+            "schema" => {
+                if let Ok(raw) = serde_json::from_str(rest) {
+                    kind.versions[0].schema = schema::from_json(&raw);
                 }
             }
             "col" => kind.versions[0].columns.extend(column(rest)),
@@ -192,6 +198,20 @@ mod tests {
         let pods = registry.resource("", "v1", "pods").unwrap();
         assert_eq!(pods.key("default", "a"), "/registry/pods/default/a");
         assert_eq!(registry.resource("apps", "v1", "deployments").unwrap().prefix, "registry/deployments");
+    }
+
+    #[test]
+    fn a_kind_can_be_invented_in_one_text() {
+        let text = "Tower example.com/v1 towers registry/example.com/towers short=tw\n \
+                    schema {\"type\":\"object\",\"properties\":{\"spec\":{\"type\":\"object\",\"properties\":\
+                    {\"floors\":{\"type\":\"integer\",\"default\":3}}}}}\n sub status\n";
+        let kinds = read(text);
+        let version = kinds[0].stored();
+        let mut tower = serde_json::json!({"metadata": {"name": "t"}, "spec": {"walls": 4}});
+        assert_eq!(crate::walk::prune(&version.schema, &mut tower), ["spec.walls"]);
+        crate::walk::default(&version.schema, &mut tower);
+        assert_eq!(tower, serde_json::json!({"metadata": {"name": "t"}, "spec": {"floors": 3}}));
+        assert!(version.subresources.contains_key("status"));
     }
 
     #[test]

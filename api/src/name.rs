@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn good_names_pass_and_bad_ones_do_not() {
-        let table: &[(fn(&str) -> Vec<String>, &str, bool)] = &[
+        type Check = fn(&str) -> Vec<String>;
+        let table: &[(Check, &str, bool)] = &[
             (dns1123_label, "web-1", true),
             (dns1123_label, "Web", false),
             (dns1123_label, "a.b", false),

@@ -5,12 +5,14 @@
 //! the same nodes.
 
 mod definitions;
+mod json;
 mod overlay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use definitions::{definition, described};
+pub use json::from_json;
 
 use serde_json::Value;
 

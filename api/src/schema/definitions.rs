@@ -120,6 +120,7 @@ impl Loader<'_> {
                 | "ObjectReference"
                 | "SecretKeySelector"
                 | "ConfigMapKeySelector"
+                | "FileKeySelector"
                 | "ObjectFieldSelector"
                 | "ResourceFieldSelector"
                 | "TypedLocalObjectReference"
@@ -130,7 +131,9 @@ impl Loader<'_> {
                 | "EndpointPort"
                 | "TopologySelectorTerm"
                 | "ScopeSelector"
-                | "ScopedResourceSelectorRequirement"
+                | "OwnerReference"
+                | "CrossVersionObjectReference"
+                | "ServiceBackendPort"
         );
         Fields { known, preserve_unknown: false, atomic }
     }

@@ -115,9 +115,10 @@ pub fn restarts(pod: &Object, now: Timestamp) -> String {
     let (mut count, mut last) = (0, None::<&str>);
     let inits = list(status, "initContainerStatuses").iter();
     let initializing = inits.clone().any(|container| {
-        let done = number(&container["state"]["terminated"]["exitCode"]) == 0
-            && container["state"]["terminated"].is_object();
-        !done && !(sidecar(pod, container) && container["started"] == true)
+        let terminated = &container["state"]["terminated"];
+        let done = terminated.is_object() && number(&terminated["exitCode"]) == 0;
+        let serving = sidecar(pod, container) && container["started"] == true;
+        !(done || serving)
     });
     let counted = inits.filter(|container| initializing || sidecar(pod, container));
     for container in counted.chain(list(status, "containerStatuses").iter().filter(|_| !initializing)) {
