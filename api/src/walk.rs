@@ -139,4 +139,67 @@ mod tests {
             "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\""
         );
     }
+
+    /// Whatever one value of an object is replaced by, it is refused or completed to a fixed point.
+    #[test]
+    fn no_single_wrong_value_breaks_a_walk() {
+        let registry = crate::builtin::registry();
+        let seeds = [
+            ("", "pods", json!({"metadata": {"name": "p", "namespace": "d", "labels": {"a": "b"}}, "spec": {
+                "hostNetwork": true, "volumes": [{"name": "v", "image": {"reference": "i"}}],
+                "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 1}], "env": [{"name": "A"}],
+                    "resources": {"limits": {"cpu": "1"}}, "livenessProbe": {"exec": {"command": ["a"]}}}]},
+                "status": {"phase": "Running"}})),
+            ("", "services", json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1, "targetPort": 2}]}})),
+            ("", "namespaces", json!({"metadata": {"name": "n", "labels": {}}})),
+            ("", "nodes", json!({"metadata": {"name": "n"}, "spec": {"podCIDR": "a", "podCIDRs": ["a"],
+                "taints": [{"key": "k"}]}, "status": {"capacity": {"cpu": "1"}}})),
+            ("", "secrets", json!({"metadata": {"name": "n"}, "data": {"a": "eA=="}, "stringData": {"b": "c"}})),
+            ("apps", "deployments", json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+                "strategy": {"rollingUpdate": {"maxSurge": 1}}, "template": {"metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{"name": "c"}]}}}})),
+            ("rbac.authorization.k8s.io", "rolebindings", json!({"metadata": {"name": "r"},
+                "roleRef": {"kind": "Role", "name": "x"}, "subjects": [{"kind": "User", "name": "u"}]})),
+        ];
+        let odd = [json!(null), json!(""), json!("x"), json!(0), json!(-1), json!(1.5), json!(true), json!([]),
+            json!([null]), json!({}), json!({"a": null}), json!([[{}]])];
+        for (group, plural, seed) in seeds {
+            let kind = registry.resource(group, "v1", plural).unwrap();
+            let schema = &kind.stored().schema;
+            for pointer in pointers(&seed, String::new()) {
+                for value in &odd {
+                    let mut object = seed.clone();
+                    *object.pointer_mut(&pointer).unwrap() = value.clone();
+                    if decode_error(&kind.kind, "v1", schema, &object).is_some() {
+                        continue;
+                    }
+                    prune(schema, &mut object);
+                    default(schema, &mut object);
+                    normalise(schema, &mut object);
+                    let strategy = crate::strategy::of(kind);
+                    strategy.prepare(&mut object, Some(&seed));
+                    default(schema, &mut object);
+                    normalise(schema, &mut object);
+                    let once = object.clone();
+                    default(schema, &mut object);
+                    normalise(schema, &mut object);
+                    assert_eq!(object, once, "{plural}{pointer} = {value}");
+                    check(schema, &object, "");
+                    strategy.validate(&object, None);
+                    strategy.validate(&object, Some(&seed));
+                    crate::strategy::check_metadata(kind, &object, Some(&seed));
+                    crate::table::row(kind, kind.stored(), &object, jiff::Timestamp::UNIX_EPOCH);
+                }
+            }
+        }
+    }
+
+    fn pointers(value: &Value, at: String) -> Vec<String> {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(map) => map.iter().map(|(k, v)| (format!("{at}/{k}"), v)).collect(),
+            Value::Array(list) => list.iter().enumerate().map(|(i, v)| (format!("{at}/{i}"), v)).collect(),
+            _ => Vec::new(),
+        };
+        children.into_iter().flat_map(|(at, v)| [vec![at.clone()], pointers(v, at)].concat()).collect()
+    }
 }

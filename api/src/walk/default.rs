@@ -32,10 +32,16 @@ pub fn default(schema: &Schema, object: &mut Object) {
                 }
             }
         }
-        (Shape::Map(values), Value::Object(map)) => map.values_mut().for_each(|value| default(values, value)),
-        (Shape::List { items, .. }, Value::Array(list)) => {
-            list.iter_mut().for_each(|value| default(items, value))
-        }
+        (Shape::Map(values), Value::Object(map)) => map.values_mut().for_each(|value| item(values, value)),
+        (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().for_each(|value| item(items, value)),
         _ => {}
     }
+}
+
+/// An item that is null is the empty object, as it is in Go.
+fn item(schema: &Schema, value: &mut Value) {
+    if value.is_null() && !schema.nullable && matches!(schema.shape, Shape::Object(_)) {
+        *value = Value::Object(Map::new());
+    }
+    default(schema, value);
 }
