@@ -19,6 +19,11 @@ pub struct Document {
 }
 
 impl Document {
+    /// Where and what it is, for messages: in a file of many objects, the file's name alone would not tell.
+    pub fn place(&self) -> String {
+        format!("\"{}\" ({} \"{}\", line {})", self.source, self.kind(), self.name(), self.line)
+    }
+
     /// `apiVersion`, or nothing.
     pub fn api_version(&self) -> &str {
         self.object["apiVersion"].as_str().unwrap_or_default()
@@ -112,7 +117,11 @@ pub fn parse_into(manifests: &mut Manifests, text: &str, source: &str) {
     for (offset, chunk) in split(text) {
         match parse_one(chunk) {
             Ok(Value::Null) => {}
-            Ok(object) => add(manifests, object, source, offset + 1),
+            Ok(object) => {
+                let is_empty = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
+                let begins = offset + 1 + chunk.lines().take_while(is_empty).count();
+                add(manifests, object, source, begins);
+            }
             Err(flaw) => manifests.errors.push(Error::usage(flaw.describe(source, offset, text))),
         }
     }
@@ -256,7 +265,7 @@ mod tests {
         );
         assert!(got.errors.is_empty(), "{:?}", got.errors);
         assert_eq!(got.documents.iter().map(Document::name).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(got.documents[0].line, 2);
+        assert_eq!(got.documents.iter().map(|document| document.line).collect::<Vec<_>>(), [3, 9]);
     }
 
     #[test]

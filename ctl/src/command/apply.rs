@@ -206,7 +206,7 @@ async fn server_side(
         .await?
         .call(call)
         .await
-        .map_err(|error| error.while_doing(format!("error when applying \"{}\"", document.source)))
+        .map_err(|error| error.while_doing(format!("error when applying {}", document.place())))
 }
 
 async fn client_side(
@@ -225,8 +225,8 @@ async fn client_side(
         Err(error) if error.is_not_found() => None,
         Err(error) => {
             return Err(error.while_doing(format!(
-                "error when retrieving current configuration of \"{}\"",
-                document.source
+                "error when retrieving current configuration of {}",
+                document.place()
             )));
         }
     };
@@ -245,7 +245,7 @@ async fn client_side(
         let object = rest
             .call(call)
             .await
-            .map_err(|error| error.while_doing(format!("error when creating \"{}\"", document.source)))?;
+            .map_err(|error| error.while_doing(format!("error when creating {}", document.place())))?;
         return Ok((object, "created"));
     };
     if live["metadata"]["annotations"].get(merge::LAST_APPLIED).is_none() && dry_run == DryRun::None {
@@ -288,11 +288,11 @@ async fn client_side(
             }
             Err(error) => {
                 let what = format!(
-                    "error when applying patch:\n{patch}\nto:\nResource: \"{}\", Name: \"{}\", Namespace: \"{namespace}\"\nfor: \"{}\": error when patching \"{}\"",
+                    "error when applying patch:\n{patch}\nto:\nResource: \"{}\", Name: \"{}\", Namespace: \"{namespace}\"\nfor: \"{}\": error when patching {}",
                     kind.resource(),
                     document.name(),
                     document.source,
-                    document.source
+                    document.place()
                 );
                 return Err(error.while_doing(what));
             }

@@ -159,7 +159,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         return token(session, &name, &audience, duration.as_deref()).await;
     }
     let object = build(&what, session).await?;
-    make(&args.how, session, object, None).await
+    make(&args.how, session, object).await
 }
 
 async fn from_files(files: &FileArgs, how: &How, session: &Session) -> Result<()> {
@@ -173,8 +173,7 @@ async fn from_files(files: &FileArgs, how: &How, session: &Session) -> Result<()
         return Err(Error::usage("no objects passed to create"));
     }
     for document in manifests.documents {
-        let source = document.source.clone();
-        if let Err(error) = make(how, session, document.object, Some(&source)).await {
+        if let Err(error) = make_document(how, session, document).await {
             failed = true;
             crate::report(&error);
         }
@@ -182,9 +181,12 @@ async fn from_files(files: &FileArgs, how: &How, session: &Session) -> Result<()
     if failed { Err(Error::Exit(1)) } else { Ok(()) }
 }
 
-/// Creates an object and says so.
-pub async fn make(how: &How, session: &Session, object: Value, source: Option<&str>) -> Result<()> {
-    let document = Document { source: source.unwrap_or("flags").to_owned(), line: 1, object };
+/// Creates an object that flags describe and says so.
+pub async fn make(how: &How, session: &Session, object: Value) -> Result<()> {
+    make_document(how, session, Document { source: "flags".to_owned(), line: 1, object }).await
+}
+
+async fn make_document(how: &How, session: &Session, document: Document) -> Result<()> {
     // A client's dry run of flags needs no server at all, as long as nothing asks for the kind's names.
     let (made, title) = create(how, session, document).await?;
     match &how.output {
@@ -221,7 +223,7 @@ pub async fn create(how: &How, session: &Session, document: Document) -> Result<
     let mut made =
         session.rest().await?.call(call).await.map_err(|error| match document.source.as_str() {
             "flags" => error.while_doing(format!("failed to create {}", kind.singular)),
-            source => error.while_doing(format!("error when creating \"{source}\"")),
+            _ => error.while_doing(format!("error when creating {}", document.place())),
         })?;
     select::type_item(&mut made, kind);
     let title = format!("{}/{}", kind.qualified(), made["metadata"]["name"].as_str().unwrap_or_default());

@@ -161,7 +161,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
     }
     let object = object(&args)?;
     if !attached || args.how.dry_run != DryRun::None {
-        create::make(&args.how, session, object, None).await?;
+        create::make(&args.how, session, object).await?;
     } else {
         return run_attached(&args, session, object).await;
     }
@@ -171,7 +171,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": args.name},
             "spec": {"selector": {label: args.name}, "ports": [{"port": args.port, "protocol": "TCP", "targetPort": args.port}]},
         });
-        create::make(&args.how, session, service, None).await?;
+        create::make(&args.how, session, service).await?;
     }
     Ok(())
 }
