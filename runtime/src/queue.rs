@@ -45,6 +45,9 @@ struct State<T> {
     sequence: u64,
 }
 
+/// Failures of a key in a row that are logged for debugging only.
+const QUIET_FAILURES: u32 = 3;
+
 /// What a reconciliation asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -133,7 +136,8 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
     }
 
     /// Its turn comes after a delay that doubles with each call, with jitter, until [`Queue::forget`].
-    pub fn retry(&self, key: T) {
+    /// Answers how often it has failed in a row.
+    pub fn retry(&self, key: T) -> u32 {
         let failures = {
             let mut state = self.lock();
             let failures = state.failures.entry(key.clone()).or_insert(0);
@@ -141,6 +145,7 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
             *failures
         };
         self.add_after(key, retry_delay(failures, rand::random_range(0.8..1.2)));
+        failures
     }
 
     /// The next failure counts as the first one.
@@ -249,8 +254,14 @@ where
                     }
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(queue = queue.inner.name, ?key, error = %format_args!("{error:#}"), "will try again");
-                    queue.retry(key.clone());
+                    // A conflict or two is the ordinary course of things; what stays is worth a look.
+                    let failures = queue.retry(key.clone());
+                    let error = format_args!("{error:#}");
+                    if failures > QUIET_FAILURES {
+                        tracing::warn!(queue = queue.inner.name, ?key, failures, %error, "will try again");
+                    } else {
+                        tracing::debug!(queue = queue.inner.name, ?key, failures, %error, "will try again");
+                    }
                 }
                 Err(_) => {
                     tracing::error!(
