@@ -54,6 +54,7 @@ pub async fn ensure(docker: &Docker, node: &str, cidr: &str) -> Result<()> {
         name,
         driver: Some("bridge".into()),
         ipam: Some(Ipam {
+            driver: Some("default".into()),
             config: Some(vec![IpamConfig {
                 subnet: Some(cidr.to_owned()),
                 gateway: gateway(cidr),

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::{
     Answer, Site, failure, query, text,
-    websocket::{self, Socket, framed},
+    websocket::{self, Socket, framed, goodbye},
 };
 use crate::{
     error::{Context, Error, Result},
@@ -136,7 +136,7 @@ async fn channels(socket: Socket, ports: Vec<u16>, target: Target) {
             }
         }
     }
-    let _ = sink.send(Message::Close(None)).await;
+    let _ = sink.send(goodbye()).await;
 }
 
 async fn one(

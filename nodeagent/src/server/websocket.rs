@@ -11,7 +11,11 @@ use hyper::{body::Incoming, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
+    tungstenite::{
+        Message,
+        handshake::derive_accept_key,
+        protocol::{CloseFrame, Role, frame::coding::CloseCode},
+    },
 };
 
 use super::{
@@ -109,12 +113,17 @@ async fn carry(socket: Socket, wire: Wire) {
                 break;
             }
         }
-        let _ = sink.send(Message::Close(None)).await;
+        let _ = sink.send(goodbye()).await;
     };
     let reader = tokio::spawn(read);
     write.await;
     // The peer gets a moment to close in turn; a connection torn at once may lose the last message.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), reader).await;
+}
+
+/// The end of a connection that went well; Kubernetes' clients take a close without this code for a failure.
+pub fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// One message with its channel in front.

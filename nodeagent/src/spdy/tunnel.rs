@@ -5,7 +5,7 @@ use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::server::websocket::Socket;
+use crate::server::websocket::{Socket, goodbye};
 
 const BUFFER: usize = 64 * 1024;
 
@@ -36,7 +36,7 @@ pub fn over(socket: Socket) -> DuplexStream {
                 }
                 buffer.reserve(BUFFER);
             }
-            let _ = sink.send(Message::Close(None)).await;
+            let _ = sink.send(goodbye()).await;
         };
         tokio::join!(inbound, outbound);
     });
