@@ -145,24 +145,60 @@ mod tests {
     fn no_single_wrong_value_breaks_a_walk() {
         let registry = crate::builtin::registry();
         let seeds = [
-            ("", "pods", json!({"metadata": {"name": "p", "namespace": "d", "labels": {"a": "b"}}, "spec": {
+            (
+                "",
+                "pods",
+                json!({"metadata": {"name": "p", "namespace": "d", "labels": {"a": "b"}}, "spec": {
                 "hostNetwork": true, "volumes": [{"name": "v", "image": {"reference": "i"}}],
                 "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 1}], "env": [{"name": "A"}],
                     "resources": {"limits": {"cpu": "1"}}, "livenessProbe": {"exec": {"command": ["a"]}}}]},
-                "status": {"phase": "Running"}})),
-            ("", "services", json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1, "targetPort": 2}]}})),
+                "status": {"phase": "Running"}}),
+            ),
+            (
+                "",
+                "services",
+                json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 1, "targetPort": 2}]}}),
+            ),
             ("", "namespaces", json!({"metadata": {"name": "n", "labels": {}}})),
-            ("", "nodes", json!({"metadata": {"name": "n"}, "spec": {"podCIDR": "a", "podCIDRs": ["a"],
-                "taints": [{"key": "k"}]}, "status": {"capacity": {"cpu": "1"}}})),
-            ("", "secrets", json!({"metadata": {"name": "n"}, "data": {"a": "eA=="}, "stringData": {"b": "c"}})),
-            ("apps", "deployments", json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+            (
+                "",
+                "nodes",
+                json!({"metadata": {"name": "n"}, "spec": {"podCIDR": "a", "podCIDRs": ["a"],
+                "taints": [{"key": "k"}]}, "status": {"capacity": {"cpu": "1"}}}),
+            ),
+            (
+                "",
+                "secrets",
+                json!({"metadata": {"name": "n"}, "data": {"a": "eA=="}, "stringData": {"b": "c"}}),
+            ),
+            (
+                "apps",
+                "deployments",
+                json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
                 "strategy": {"rollingUpdate": {"maxSurge": 1}}, "template": {"metadata": {"labels": {"a": "b"}},
-                "spec": {"containers": [{"name": "c"}]}}}})),
-            ("rbac.authorization.k8s.io", "rolebindings", json!({"metadata": {"name": "r"},
-                "roleRef": {"kind": "Role", "name": "x"}, "subjects": [{"kind": "User", "name": "u"}]})),
+                "spec": {"containers": [{"name": "c"}]}}}}),
+            ),
+            (
+                "rbac.authorization.k8s.io",
+                "rolebindings",
+                json!({"metadata": {"name": "r"},
+                "roleRef": {"kind": "Role", "name": "x"}, "subjects": [{"kind": "User", "name": "u"}]}),
+            ),
         ];
-        let odd = [json!(null), json!(""), json!("x"), json!(0), json!(-1), json!(1.5), json!(true), json!([]),
-            json!([null]), json!({}), json!({"a": null}), json!([[{}]])];
+        let odd = [
+            json!(null),
+            json!(""),
+            json!("x"),
+            json!(0),
+            json!(-1),
+            json!(1.5),
+            json!(true),
+            json!([]),
+            json!([null]),
+            json!({}),
+            json!({"a": null}),
+            json!([[{}]]),
+        ];
         for (group, plural, seed) in seeds {
             let kind = registry.resource(group, "v1", plural).unwrap();
             let schema = &kind.stored().schema;

@@ -33,7 +33,9 @@ pub fn default(schema: &Schema, object: &mut Object) {
             }
         }
         (Shape::Map(values), Value::Object(map)) => map.values_mut().for_each(|value| item(values, value)),
-        (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().for_each(|value| item(items, value)),
+        (Shape::List { items, .. }, Value::Array(list)) => {
+            list.iter_mut().for_each(|value| item(items, value))
+        }
         _ => {}
     }
 }
