@@ -16,7 +16,7 @@ use crate::term;
 /// Flags of `logs`.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
-    /// POD [CONTAINER], or TYPE/NAME of a workload
+    /// POD and perhaps CONTAINER, or TYPE/NAME of a workload
     pub target: Vec<String>,
     /// Go on as it is written
     #[arg(long, short = 'f')]

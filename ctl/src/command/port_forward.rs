@@ -16,7 +16,7 @@ use crate::term;
 pub struct Args {
     /// POD, or TYPE/NAME of a workload or Service
     pub target: String,
-    /// [LOCAL:]REMOTE; LOCAL empty or 0 for any free port
+    /// REMOTE or LOCAL:REMOTE; LOCAL empty or 0 for any free port
     #[arg(required = true)]
     pub ports: Vec<String>,
     /// Addresses to listen on

@@ -10,7 +10,7 @@ pub struct Data {
     /// KEY=VALUE
     #[arg(long)]
     pub from_literal: Vec<String>,
-    /// [KEY=]FILE, or a folder
+    /// FILE, KEY=FILE, or a folder
     #[arg(long)]
     pub from_file: Vec<String>,
     /// A file of KEY=VALUE lines
