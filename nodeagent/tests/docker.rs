@@ -248,7 +248,7 @@ async fn pods_live_on_docker() {
     for path in [&web, &crash, &job, &sick, &never, &absent, &latest, &other] {
         until(&format!("{path} is gone"), 30, || fake.get(path).is_none().then_some(())).await;
     }
-    assert_eq!(engine.docker(&["ps", "-aq"]), "");
+    assert_eq!(engine.docker(&["ps", "-aq", "--filter", "label=skiff.dev/node=n1"]), "");
     let (_, config) = node.end().await;
     skiff_nodeagent::clean(config.clone()).await.unwrap();
     assert!(!engine.docker(&["network", "ls"]).contains("skiff-n1"));
