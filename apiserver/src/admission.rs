@@ -46,9 +46,9 @@ pub fn validate(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), Sta
     let info = &call.info;
     if call.kind.group == crate::security::rbac::GROUP {
         // No one gives away a permission that he has not got.
-        call.app.authorizer.read(|authority| {
-            authority.check_escalation(&call.context.user, &call.kind.kind, old, new)
-        })?;
+        call.app
+            .authorizer
+            .read(|authority| authority.check_escalation(&call.context.user, &call.kind.kind, old, new))?;
     }
     node::node_restriction(&call.context.user, &info.verb, &info.resource, &info.subresource, Some(new), old)
         .map_err(|why| Status::forbidden(&call.kind.group, &call.kind.plural, meta::name(new), &why))
@@ -84,9 +84,8 @@ fn namespace_lifecycle(call: &Call, new: &Value) -> Result<(), Status> {
         return Err(Status::not_found("", "namespaces", namespace));
     };
     if meta::deletion_timestamp(&found).is_some() {
-        let why = format!(
-            "unable to create new content in namespace {namespace} because it is being terminated"
-        );
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
         let mut status = Status::forbidden(&call.kind.group, &call.kind.plural, meta::name(new), &why);
         if let Some(details) = &mut status.details {
             details.causes.push(skiff_api::status::Cause {
@@ -223,12 +222,16 @@ fn priority(call: &Call, pod: &mut Value) -> Result<(), Status> {
     if asked.is_some_and(|asked| asked != value) {
         let error = FieldError::forbidden(
             "spec.priority",
-            format!("the integer value of priority ({}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name", asked.unwrap_or(0)),
+            format!(
+                "the integer value of priority ({}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name",
+                asked.unwrap_or(0)
+            ),
         );
         return Err(Status::forbidden("", "pods", meta::name(pod), &error.detail));
     }
     pod["spec"]["priority"] = value.into();
-    let policy = class.as_ref().and_then(|class| class["preemptionPolicy"].as_str()).unwrap_or("PreemptLowerPriority");
+    let policy =
+        class.as_ref().and_then(|class| class["preemptionPolicy"].as_str()).unwrap_or("PreemptLowerPriority");
     pod["spec"]["preemptionPolicy"] = policy.into();
     if let Some(class) = class {
         pod["spec"]["priorityClassName"] = class["metadata"]["name"].clone();

@@ -217,9 +217,8 @@ fn keep(new: &mut Value, old: &Value) {
     let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
     for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
         if port["nodePort"].as_u64().unwrap_or(0) == 0
-            && let Some(same) = before
-                .iter()
-                .find(|old| old["port"] == port["port"] && old["protocol"] == port["protocol"])
+            && let Some(same) =
+                before.iter().find(|old| old["port"] == port["port"] && old["protocol"] == port["protocol"])
             && same["nodePort"].as_u64().unwrap_or(0) > 0
         {
             port["nodePort"] = same["nodePort"].clone();

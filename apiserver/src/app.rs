@@ -19,7 +19,9 @@ use crate::context::Context;
 use crate::negotiate::{self, Accept};
 use crate::node::NodeDialer;
 use crate::request::{self, Query, RequestInfo};
-use crate::security::{self, Attributes, Authenticator, Authorizer, Credentials, Decision, ServiceAccountTokens, User};
+use crate::security::{
+    self, Attributes, Authenticator, Authorizer, Credentials, Decision, ServiceAccountTokens, User,
+};
 use crate::{discovery, lookup, read, review, subresource, watch, write};
 
 /// What the API server is told at start.
@@ -82,7 +84,8 @@ impl App {
     ) -> anyhow::Result<Arc<Self>> {
         let registry = skiff_api::builtin::registry();
         let cache = Cache::start(storage.clone(), &registry, shutdown.clone()).await?;
-        let tokens = ServiceAccountTokens::new(&config.service_account_key_pem).map_err(anyhow::Error::msg)?;
+        let tokens =
+            ServiceAccountTokens::new(&config.service_account_key_pem).map_err(anyhow::Error::msg)?;
         let app = Arc::new(Self {
             authenticator: Authenticator::new(tokens),
             allocator: Allocator::new(&config)?,
@@ -183,7 +186,8 @@ impl App {
             Identity::Certificate(der) => Some(&**der),
             Identity::Unknown => None,
         };
-        let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let authorization =
+            request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let credentials = Credentials { certificate, authorization };
         let objects = lookup::Objects(self.cache.clone());
         let now_s = jiff::Timestamp::now().as_second();

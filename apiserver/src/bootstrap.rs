@@ -21,7 +21,8 @@ pub async fn install(app: &Arc<App>) -> anyhow::Result<()> {
         let path = path_of(app, &object)?;
         ensure(app, &path, object).await?;
     }
-    for (name, value) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)] {
+    for (name, value) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)]
+    {
         let class = json!({
             "metadata": {"name": name}, "value": value,
             "description": "Used for system critical pods that must not be moved from where they run.",
@@ -65,7 +66,9 @@ fn path_of(app: &App, object: &Value) -> anyhow::Result<String> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let kind = object["kind"].as_str().unwrap_or_default();
     let registry = app.registry.load();
-    let found = registry.kind(group, kind).ok_or_else(|| anyhow::anyhow!("kind {kind} of {api_version} is not served"))?;
+    let found = registry
+        .kind(group, kind)
+        .ok_or_else(|| anyhow::anyhow!("kind {kind} of {api_version} is not served"))?;
     let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
     let namespace = skiff_api::meta::namespace(object);
     Ok(match namespace {

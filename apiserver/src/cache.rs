@@ -46,11 +46,8 @@ impl Cache {
                 (key, Arc::new(KindCache::new(kind.clone())))
             })
             .collect();
-        let cache = Arc::new(Self {
-            kinds: ArcSwap::from_pointee(kinds),
-            storage,
-            revision: watch::Sender::new(0),
-        });
+        let cache =
+            Arc::new(Self { kinds: ArcSwap::from_pointee(kinds), storage, revision: watch::Sender::new(0) });
         cache.fill().await?;
         tokio::spawn({
             let cache = cache.clone();
@@ -173,8 +170,10 @@ pub fn unavailable(error: Error) -> Status {
         Error::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
         Error::Unavailable(_) => {
             let mut status = Status::new(503, "ServiceUnavailable", "the store is not available");
-            status.details =
-                Some(skiff_api::status::Details { retry_after_s: 1, ..skiff_api::status::Details::default() });
+            status.details = Some(skiff_api::status::Details {
+                retry_after_s: 1,
+                ..skiff_api::status::Details::default()
+            });
             status
         }
         _ => Status::internal("the store failed"),

@@ -20,7 +20,11 @@ pub const MINOR: &str = "36";
 /// Answers a request for a path that is no resource.
 pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Result<Response<Body>, Status> {
     if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
-        return Err(Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"));
+        return Err(Status::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        ));
     }
     let path = request.uri().path();
     let accept = Accept::parse(request.headers().get(header::ACCEPT));
@@ -29,7 +33,11 @@ pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Re
     let found = match parts.as_slice() {
         ["healthz" | "livez", ..] => return Ok(text(200, "ok")),
         ["readyz", ..] => {
-            return Ok(if app.is_ready() { text(200, "ok") } else { text(500, "not ready: still starting\n") });
+            return Ok(if app.is_ready() {
+                text(200, "ok")
+            } else {
+                text(500, "not ready: still starting\n")
+            });
         }
         ["version"] => version(),
         ["api"] if accept.aggregated.is_some() => return Ok(aggregated(request, &registry, true)),
@@ -48,7 +56,8 @@ pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Re
         }
         ["apis", name] => {
             let mut groups = groups(&registry);
-            let versions = groups.remove(*name).filter(|_| !name.is_empty()).ok_or_else(Status::no_such_path)?;
+            let versions =
+                groups.remove(*name).filter(|_| !name.is_empty()).ok_or_else(Status::no_such_path)?;
             let mut found = group(((*name).to_owned(), versions));
             found["kind"] = "APIGroup".into();
             found["apiVersion"] = "v1".into();
@@ -63,7 +72,9 @@ pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Re
         ["openapi", "v3", "apis", group, version] => {
             skiff_api::openapi::v3(&registry, group, version).ok_or_else(Status::no_such_path)?
         }
-        [] => json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}),
+        [] => {
+            json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
+        }
         _ => return Err(Status::no_such_path()),
     };
     Ok(negotiate::json(200, found.to_string()))
@@ -71,7 +82,9 @@ pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Re
 
 fn text(code: u16, text: &'static str) -> Response<Body> {
     let mut response = negotiate::json(code, text);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
@@ -188,7 +201,11 @@ fn aggregated(request: &Request<Body>, registry: &Registry, core: bool) -> Respo
                 json!({"version": version, "resources": resources, "freshness": "Current"})
             })
             .collect();
-        let metadata = if core { json!({"creationTimestamp": null}) } else { json!({"name": group, "creationTimestamp": null}) };
+        let metadata = if core {
+            json!({"creationTimestamp": null})
+        } else {
+            json!({"name": group, "creationTimestamp": null})
+        };
         items.push(json!({"metadata": metadata, "versions": versions}));
     }
     let body = json!({

@@ -106,10 +106,7 @@ mod tests {
     #[test]
     fn the_first_form_that_can_be_served_is_taken() {
         let of = |text: &'static str| Accept::parse(Some(&HeaderValue::from_static(text)));
-        assert_eq!(
-            of("application/json;as=Table;v=v1;g=meta.k8s.io,application/json").form,
-            Form::Table
-        );
+        assert_eq!(of("application/json;as=Table;v=v1;g=meta.k8s.io,application/json").form, Form::Table);
         assert_eq!(of("application/vnd.kubernetes.protobuf, application/json").form, Form::Object);
         assert!(of("application/yaml").yaml);
         assert!(of("image/png").refused);

@@ -38,12 +38,19 @@ impl NodeDialer {
         let chain: Vec<CertificateDer<'static>> = certs(&mut cert.as_bytes()).collect::<Result<_, _>>()?;
         let key: PrivateKeyDer<'static> = private_key(&mut key.as_bytes())?
             .ok_or_else(|| anyhow::anyhow!("the key for node agents holds no private key"))?;
-        let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(chain, key)?;
+        let tls = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)?;
         Ok(Self { connector: TlsConnector::from(Arc::new(tls)) })
     }
 
     /// Sends a request to a node agent over a connection of its own.
-    async fn send(&self, address: IpAddr, port: u16, request: Request<Body>) -> anyhow::Result<Response<Body>> {
+    async fn send(
+        &self,
+        address: IpAddr,
+        port: u16,
+        request: Request<Body>,
+    ) -> anyhow::Result<Response<Body>> {
         let connect = async {
             let stream = TcpStream::connect((address, port)).await?;
             stream.set_nodelay(true)?;
@@ -177,7 +184,10 @@ pub async fn stream(call: &Call, mut request: Request<Body>) -> Result<Response<
 
 fn copy_headers(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
-        if *name != header::AUTHORIZATION && *name != header::HOST && !name.as_str().starts_with("impersonate-") {
+        if *name != header::AUTHORIZATION
+            && *name != header::HOST
+            && !name.as_str().starts_with("impersonate-")
+        {
             to.append(HeaderName::clone(name), value.clone());
         }
     }

@@ -54,11 +54,7 @@ pub fn object(call: &Call, code: u16, object: &Value) -> Result<Response<Body>, 
 /// 406.
 pub fn not_acceptable() -> Status {
     let types = "application/json, application/yaml";
-    Status::new(
-        406,
-        "NotAcceptable",
-        format!("only the following media types are accepted: {types}"),
-    )
+    Status::new(406, "NotAcceptable", format!("only the following media types are accepted: {types}"))
 }
 
 /// A table; columns are left out of watch events after the first.
@@ -105,9 +101,10 @@ impl Selection {
         let labels = if text.is_empty() {
             None
         } else {
-            Some(LabelSelector::parse(text).map_err(|error| {
-                Status::bad_request(format!("unable to parse requirement: {error}"))
-            })?)
+            Some(
+                LabelSelector::parse(text)
+                    .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?,
+            )
         };
         let mut text = call.query.get("fieldSelector").to_owned();
         if !call.info.name.is_empty() {
@@ -119,7 +116,8 @@ impl Selection {
         let fields = if text.is_empty() {
             None
         } else {
-            let selector = FieldSelector::parse(&text).map_err(|error| Status::bad_request(error.to_string()))?;
+            let selector =
+                FieldSelector::parse(&text).map_err(|error| Status::bad_request(error.to_string()))?;
             for path in selector.paths() {
                 let known = matches!(path, "metadata.name" | "metadata.namespace")
                     || call.kind.selectable.iter().any(|selectable| selectable == path);
@@ -275,8 +273,11 @@ async fn find(call: &Call) -> Result<Found, Status> {
 }
 
 fn token_after(key: &str, revision: Revision) -> String {
-    let token =
-        Token { v: TOKEN_VERSION.into(), rv: i64::try_from(revision).unwrap_or(-1), start: format!("{key}\0") };
+    let token = Token {
+        v: TOKEN_VERSION.into(),
+        rv: i64::try_from(revision).unwrap_or(-1),
+        start: format!("{key}\0"),
+    };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is plain data"))
 }
 

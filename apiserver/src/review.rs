@@ -24,7 +24,12 @@ pub struct Review {
     pub namespaced: bool,
 }
 
-const fn review(plural: &'static str, singular: &'static str, kind: &'static str, namespaced: bool) -> Review {
+const fn review(
+    plural: &'static str,
+    singular: &'static str,
+    kind: &'static str,
+    namespaced: bool,
+) -> Review {
     Review { plural, singular, kind, namespaced }
 }
 
@@ -50,7 +55,11 @@ pub const RESOURCES: &[(&str, &str, Review)] = &[
         "v1",
         review("selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview", false),
     ),
-    (AUTHORIZATION, "v1", review("subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", false)),
+    (
+        AUTHORIZATION,
+        "v1",
+        review("subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", false),
+    ),
 ];
 
 /// Answers a review, or says that there is no such resource.

@@ -21,7 +21,12 @@ const HANDSHAKE_S: u64 = 10;
 const HEADERS_MAX: usize = 64 << 10;
 
 /// Serves a listener until `shutdown`.
-pub async fn serve(app: Arc<App>, listener: TcpListener, tls: Arc<rustls::ServerConfig>, shutdown: CancellationToken) {
+pub async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    shutdown: CancellationToken,
+) {
     let acceptor = TlsAcceptor::from(tls);
     loop {
         let accepted = tokio::select! {
@@ -54,7 +59,11 @@ async fn connection(app: Arc<App>, acceptor: TlsAcceptor, stream: TcpStream, shu
         async move { Ok::<_, std::convert::Infallible>(app.handle(request.map(Body::new), identity).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(30)).max_buf_size(HEADERS_MAX * 4);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(30))
+        .max_buf_size(HEADERS_MAX * 4);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -86,7 +86,8 @@ async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Sta
 }
 
 fn success(_dry: bool) -> Response<Body> {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    let status =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     negotiate::json(201, status.to_string())
 }
 

@@ -119,10 +119,7 @@ pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>
 
 /// Changes a live object by `make(live) → new`, again from a fresh read if it was computed from
 /// an old one. Answers with what is stored then.
-pub async fn change(
-    call: &Call,
-    make: impl Fn(&Value) -> Result<Value, Status>,
-) -> Result<Value, Status> {
+pub async fn change(call: &Call, make: impl Fn(&Value) -> Result<Value, Status>) -> Result<Value, Status> {
     let mut cached = call.app.cache.of(&call.kind)?.get(call.namespace(), call.name());
     for _ in 0..PATCH_TRIES {
         let (live, fresh) = match cached.take() {

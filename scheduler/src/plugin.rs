@@ -20,14 +20,8 @@ pub type Filter = fn(&Pod, &Needs, &NodeInfo) -> Result<(), Vec<String>>;
 pub type Score = fn(&Pod, &Needs, &NodeInfo) -> i64;
 
 /// What rules nodes out.
-pub const FILTERS: &[Filter] = &[
-    unschedulable::filter,
-    name::filter,
-    taints::filter,
-    affinity::filter,
-    ports::filter,
-    fit::filter,
-];
+pub const FILTERS: &[Filter] =
+    &[unschedulable::filter, name::filter, taints::filter, affinity::filter, ports::filter, fit::filter];
 
 /// What orders nodes, with upstream's weights.
 pub const SCORES: &[(Score, i64)] =

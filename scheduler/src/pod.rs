@@ -35,7 +35,8 @@ pub struct Needs {
 }
 
 fn amount(name: &str, text: &str) -> i128 {
-    Quantity::parse(text).map_or(0, |quantity| if name == "cpu" { quantity.millis() } else { quantity.value() })
+    Quantity::parse(text)
+        .map_or(0, |quantity| if name == "cpu" { quantity.millis() } else { quantity.value() })
 }
 
 fn requests(container: &Container) -> Amounts {
@@ -105,5 +106,9 @@ impl Needs {
 /// The amounts of a node.
 pub fn allocatable(node: &k8s_openapi::api::core::v1::Node) -> Amounts {
     let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-    allocatable.into_iter().flatten().map(|(name, quantity)| (name.clone(), amount(name, &quantity.0))).collect()
+    allocatable
+        .into_iter()
+        .flatten()
+        .map(|(name, quantity)| (name.clone(), amount(name, &quantity.0)))
+        .collect()
 }

@@ -119,7 +119,9 @@ mod tests {
         check(
             nodes,
             json!({"containers": asks("2")}),
-            Err("0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable."),
+            Err(
+                "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {k: v}, 1 node(s) were unschedulable.",
+            ),
         );
         check(json!([]), json!({"containers": asks("2")}), Err("no nodes available to schedule pods"));
     }

@@ -46,7 +46,8 @@ struct State {
 /// Schedules until `shutdown`.
 pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) {
     let pods: View<Pod> = View::spawn(Api::all(client.clone()), watcher::Config::default(), shutdown.clone());
-    let nodes: View<Node> = View::spawn(Api::all(client.clone()), watcher::Config::default(), shutdown.clone());
+    let nodes: View<Node> =
+        View::spawn(Api::all(client.clone()), watcher::Config::default(), shutdown.clone());
     let recorder = Recorder::new(client.clone(), config.scheduler_name.clone(), "");
     let workers = config.bindings;
     let shell = Arc::new(Shell {
@@ -94,7 +95,8 @@ impl Shell {
     fn is_ours(&self, pod: &Pod) -> bool {
         let spec = pod.spec.as_ref();
         let name = spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or("default-scheduler");
-        let gated = spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
+        let gated =
+            spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
         name == self.config.scheduler_name
             && !gated
             && node_of(pod).is_none()
@@ -238,7 +240,9 @@ async fn bind(api: &Api<Pod>, pod: &Pod, key: &Key, node: &str) -> Result<(), ku
         "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid_of(pod)},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
     });
-    api.create_subresource::<Value, Value>("binding", &key.name, &PostParams::default(), &binding).await.map(|_| ())
+    api.create_subresource::<Value, Value>("binding", &key.name, &PostParams::default(), &binding)
+        .await
+        .map(|_| ())
 }
 
 /// Says in the pod's status why it waits; not again if it stands there already.
@@ -255,7 +259,8 @@ async fn tell(api: &Api<Pod>, pod: &Pod, key: &Key, text: &str) -> Result<(), ku
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": text,
         "lastProbeTime": null, "lastTransitionTime": now,
     }]}});
-    let patched = api.patch_status(&key.name, &PatchParams::default(), &kube::api::Patch::Strategic(patch)).await;
+    let patched =
+        api.patch_status(&key.name, &PatchParams::default(), &kube::api::Patch::Strategic(patch)).await;
     match patched {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(|_| ()),

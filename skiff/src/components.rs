@@ -72,9 +72,7 @@ pub async fn nodeagent(args: cli::Nodeagent, shutdown: CancellationToken) -> any
     config.tls_key_pem = read(args.tls_private_key_file.as_deref())?;
     config.client_ca_pem = read(args.client_ca_file.as_deref())?;
     if let Some(path) = &args.config {
-        for warning in config.read_file(path)? {
-            tracing::warn!("{warning}");
-        }
+        anyhow::bail!("{}: not implemented: node agent configuration files", path.display());
     }
     skiff_nodeagent::run(config, client, shutdown).await
 }
@@ -90,12 +88,16 @@ pub async fn proxy(args: cli::Proxy, shutdown: CancellationToken) -> anyhow::Res
         None => skiff_proxy::Config::default(),
     };
     if config.node_names.is_empty() {
-        config.node_names =
-            if args.hostname_override.is_empty() { vec![server::host_name()?] } else { args.hostname_override };
+        config.node_names = if args.hostname_override.is_empty() {
+            vec![server::host_name()?]
+        } else {
+            args.hostname_override
+        };
     }
     let kubeconfig = args.kubeconfig.or_else(|| config.kubeconfig.clone());
-    let kubeconfig = kubeconfig
-        .context("no way to the API: give --kubeconfig FILE, or clientConnection.kubeconfig in the configuration")?;
+    let kubeconfig = kubeconfig.context(
+        "no way to the API: give --kubeconfig FILE, or clientConnection.kubeconfig in the configuration",
+    )?;
     let client = client(&kubeconfig).await?;
     skiff_proxy::run(config, client, shutdown).await
 }

@@ -30,7 +30,8 @@ pub async fn run(down: cli::Down) -> anyhow::Result<()> {
         for name in ["pki", "store", "nodes"] {
             let path = dir.join(name);
             if path.exists() {
-                std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+                std::fs::remove_dir_all(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
             }
         }
         for name in ["kubeconfig", "lock"] {

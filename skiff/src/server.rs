@@ -104,7 +104,9 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
         // The bridge that will carry this address is made later, by the node agent.
         setsockopt(&socket.as_fd(), sockopt::IpFreebind, &true)?;
         socket.set_reuseaddr(true)?;
-        socket.bind(addresses.advertise).with_context(|| format!("cannot listen on {}", addresses.advertise))?;
+        socket
+            .bind(addresses.advertise)
+            .with_context(|| format!("cannot listen on {}", addresses.advertise))?;
         tokio::spawn(serve::serve(app.clone(), socket.listen(1024)?, tls, shutdown.clone()));
     }
     Ok(Running { app, url: format!("https://{}", addresses.local) })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use kube::runtime::wait::{await_condition, Condition};
+use kube::runtime::wait::{Condition, await_condition};
 use skiff_apiserver::security::User;
 use skiff_nodeagent::RuntimeKind;
 use tokio::task::JoinSet;

@@ -56,7 +56,12 @@ impl Embedded {
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         let failed = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", dir.display()));
         std::fs::create_dir_all(dir).map_err(failed)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(failed)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(dir.join("lock"))
+            .map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -104,8 +109,7 @@ impl Storage for Embedded {
             return Err(Error::Future { asked: after, newest });
         }
         self.shared.events(after)?;
-        let watcher =
-            Watcher { shared: self.shared.clone(), prefix: prefix.to_owned(), after, ended: false };
+        let watcher = Watcher { shared: self.shared.clone(), prefix: prefix.to_owned(), after, ended: false };
         Ok(Box::pin(stream::unfold(watcher, |mut watcher| async move {
             let notice = watcher.next().await?;
             Some((notice, watcher))
@@ -151,8 +155,11 @@ impl Watcher {
             };
             let progressed = revision > self.after;
             self.after = revision;
-            let own: Vec<Event> =
-                events.iter().filter(|event| event.key.starts_with(&self.prefix)).map(|event| (**event).clone()).collect();
+            let own: Vec<Event> = events
+                .iter()
+                .filter(|event| event.key.starts_with(&self.prefix))
+                .map(|event| (**event).clone())
+                .collect();
             if !own.is_empty() {
                 return Some(Ok(Notice::Events(own)));
             }

@@ -46,8 +46,9 @@ impl Etcd {
     /// # Errors
     /// [`Error::Unavailable`] if none of them answers.
     pub async fn connect(endpoints: &[String], tls: Option<TlsOptions>) -> Result<Self> {
-        let mut options =
-            ConnectOptions::new().with_connect_timeout(CONNECT).with_keep_alive(Duration::from_secs(10), CONNECT);
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(CONNECT)
+            .with_keep_alive(Duration::from_secs(10), CONNECT);
         if let Some(tls) = tls {
             options = options.with_tls(tls);
         }
@@ -180,7 +181,9 @@ impl Storage for Etcd {
             Expect::Any if delete => vec![Compare::version(key, CompareOp::Greater, 0)],
             Expect::Any => Vec::new(),
             Expect::Absent => vec![Compare::version(key, CompareOp::Equal, 0)],
-            Expect::Revision(revision) => vec![Compare::mod_revision(key, CompareOp::Equal, signed(revision))],
+            Expect::Revision(revision) => {
+                vec![Compare::mod_revision(key, CompareOp::Equal, signed(revision))]
+            }
         };
         let change = match op {
             Op::Put { value, ttl_s } => {
@@ -281,7 +284,10 @@ impl Watcher {
             return Some(Err(Error::Compacted { asked: self.after, oldest }));
         }
         if response.canceled() {
-            return Some(Err(Error::Unavailable(format!("etcd ended the watch: {}", response.cancel_reason()))));
+            return Some(Err(Error::Unavailable(format!(
+                "etcd ended the watch: {}",
+                response.cancel_reason()
+            ))));
         }
         let events: Vec<Event> = response.events().iter().filter_map(event).collect();
         if let Some(last) = events.last() {
@@ -315,8 +321,14 @@ mod tests {
 
     #[test]
     fn progress_is_trusted_where_upstream_trusts_it() {
-        let table =
-            [("3.4.23", false), ("3.4.31", true), ("3.5.12", false), ("3.5.13", true), ("3.6.0", true), ("", false)];
+        let table = [
+            ("3.4.23", false),
+            ("3.4.31", true),
+            ("3.5.12", false),
+            ("3.5.13", true),
+            ("3.6.0", true),
+            ("", false),
+        ];
         for (version, expected) in table {
             assert_eq!(trusts_progress(version), expected, "{version}");
         }

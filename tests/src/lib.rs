@@ -19,10 +19,8 @@ use serde_json::Value;
 
 /// Where the binaries under test are.
 pub fn bin(name: &str) -> PathBuf {
-    let dir = std::env::var_os("SKIFF_BIN").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/release"),
-        PathBuf::from,
-    );
+    let dir = std::env::var_os("SKIFF_BIN")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/release"), PathBuf::from);
     let path = dir.join(name);
     assert!(path.exists(), "{} is missing: run the tests by `make test`, which builds it", path.display());
     path
@@ -45,7 +43,9 @@ pub fn eventually<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Result<
     loop {
         match look() {
             Ok(found) => return found,
-            Err(seen) if Instant::now() > until => panic!("{what}: not within {seconds} s; last seen: {seen}"),
+            Err(seen) if Instant::now() > until => {
+                panic!("{what}: not within {seconds} s; last seen: {seen}")
+            }
             // Between looks, not instead of them.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
@@ -175,7 +175,9 @@ impl Drop for Cluster {
             process.stop();
         }
         let mut down = Command::new(bin("skiff"));
-        down.args(["down", "--purge", "--data-dir"]).arg(self.dir.path()).env("DOCKER_HOST", self.engine.host());
+        down.args(["down", "--purge", "--data-dir"])
+            .arg(self.dir.path())
+            .env("DOCKER_HOST", self.engine.host());
         if let Err(error) = try_output(&mut down) {
             eprintln!("skiff down failed: {error}");
         }
@@ -185,7 +187,8 @@ impl Drop for Cluster {
 fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
     pod["metadata"]["deletionTimestamp"].is_null()
-        && conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+        && conditions
+            .is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
 }
 
 /// The name of an object.

@@ -51,7 +51,8 @@ pub fn copy_program(program: &str, root: &Path) {
     let libraries = listing.split_whitespace().filter(|word| word.starts_with('/'));
     for file in libraries.chain([program]) {
         let target = root.join(file.trim_start_matches('/'));
-        std::fs::create_dir_all(target.parent().expect("the path has a folder")).expect("a folder can be made");
+        std::fs::create_dir_all(target.parent().expect("the path has a folder"))
+            .expect("a folder can be made");
         std::fs::copy(file, &target).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
 }
@@ -60,7 +61,8 @@ pub fn copy_program(program: &str, root: &Path) {
 pub fn nginx_root(dir: &Path) -> PathBuf {
     let root = dir.join("nginx");
     copy_program("/usr/sbin/nginx", &root);
-    for folder in ["etc/nginx", "var/log/nginx", "var/lib/nginx", "usr/share/nginx/html", "bin", "tmp", "run"] {
+    for folder in ["etc/nginx", "var/log/nginx", "var/lib/nginx", "usr/share/nginx/html", "bin", "tmp", "run"]
+    {
         std::fs::create_dir_all(root.join(folder)).expect("a folder can be made");
     }
     std::fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox is installed");

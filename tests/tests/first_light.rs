@@ -8,7 +8,7 @@ use skiff_tests::{Cluster, Engine, Registry, eventually, http_get, output, regis
 fn cluster() -> (Cluster, Registry) {
     let hub = Registry::start();
     let engine = Engine::start(Some(&hub));
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let root = registry::nginx_root(dir.path());
     engine.import(&root, &["CMD [\"/usr/sbin/nginx\"]", "STOPSIGNAL SIGQUIT"], "nginx:latest");
     hub.push(&engine, "nginx:latest");

@@ -57,11 +57,8 @@ async fn set(
         let replicas = scale["spec"].get("replicas").unwrap_or(&Value::Null);
         let count = if replicas.is_null() { Some(0) } else { replicas.as_i64() };
         let Some(count) = count.filter(|count| (0..=i64::from(i32::MAX)).contains(count)) else {
-            let error = FieldError::invalid(
-                "spec.replicas",
-                replicas.clone(),
-                "must be greater than or equal to 0",
-            );
+            let error =
+                FieldError::invalid("spec.replicas", replicas.clone(), "must be greater than or equal to 0");
             return Err(Status::invalid("autoscaling", "Scale", call.name(), &[error]));
         };
         let asked = meta::resource_version(&scale);
@@ -80,7 +77,9 @@ async fn set(
 }
 
 fn view(paths: &Paths, object: &Value) -> Value {
-    let find = |path: &str| path.split('.').filter(|part| !part.is_empty()).try_fold(object, |at, part| at.get(part));
+    let find = |path: &str| {
+        path.split('.').filter(|part| !part.is_empty()).try_fold(object, |at, part| at.get(part))
+    };
     let selector = match find(&paths.selector) {
         Some(Value::String(text)) => text.clone(),
         Some(selector) => LabelSelector::from_object(selector).map(|s| s.to_string()).unwrap_or_default(),

@@ -21,7 +21,6 @@ pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body
         .map_err(|why| Status::forbidden("", "serviceaccounts/token", call.name(), &why))?;
     let now_s = call.context.now.as_second();
     let (namespace, name) = (call.namespace(), call.name());
-    let answer =
-        token_request::answer(&request, namespace, name, &call.app.authenticator, &objects, now_s)?;
+    let answer = token_request::answer(&request, namespace, name, &call.app.authenticator, &objects, now_s)?;
     Ok(negotiate::value(201, &answer, &call.accept))
 }

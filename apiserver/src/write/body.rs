@@ -122,7 +122,8 @@ pub fn check_fields(
     }
     let mut problems: Vec<String> =
         duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    problems.extend(walk::prune(call.schema(), object).into_iter().map(|path| format!("unknown field {path:?}")));
+    problems
+        .extend(walk::prune(call.schema(), object).into_iter().map(|path| format!("unknown field {path:?}")));
     if !object["metadata"].is_object() {
         object["metadata"] = Value::Object(serde_json::Map::new());
     }

@@ -26,9 +26,9 @@ pub fn settle_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
     }
     let given = meta::namespace(object);
     if !given.is_empty() && given != call.namespace() {
-        return Err(Status::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )));
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     object["metadata"]["namespace"] = call.namespace().into();
     Ok(())
@@ -54,8 +54,12 @@ pub fn begin(call: &Call, object: &mut Value) -> Result<(), Status> {
 
 /// Gives an object with `generateName` a name.
 pub fn generate_name(object: &mut Value) {
-    let base: String =
-        object["metadata"]["generateName"].as_str().unwrap_or_default().chars().take(GENERATED_BASE_MAX).collect();
+    let base: String = object["metadata"]["generateName"]
+        .as_str()
+        .unwrap_or_default()
+        .chars()
+        .take(GENERATED_BASE_MAX)
+        .collect();
     let mut random = rand::rng();
     let suffix: String =
         (0..SUFFIX_LENGTH).map(|_| char::from(SUFFIX[random.random_range(0..SUFFIX.len())])).collect();
@@ -90,9 +94,7 @@ pub fn check_precondition(call: &Call, new: &Value, old: &Value) -> Result<(), S
     let stale = !asked.is_empty() && asked != "0" && asked != meta::resource_version(old);
     let (uid, live) = (meta::uid(new), meta::uid(old));
     if !uid.is_empty() && uid != live {
-        let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {live}"
-        );
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {live}");
         return Err(Status::conflict(&call.kind.group, &call.kind.plural, call.name(), &why));
     }
     if stale {

@@ -8,17 +8,15 @@ use crate::snapshot::NodeInfo;
 /// Refuses a node that is not selected.
 pub fn filter(pod: &Pod, _: &Needs, info: &NodeInfo) -> Result<(), Vec<String>> {
     let Some(spec) = &pod.spec else { return Ok(()) };
-    let selected = spec
-        .node_selector
-        .iter()
-        .flatten()
-        .all(|(key, value)| info.label(key) == Some(value.as_str()));
+    let selected =
+        spec.node_selector.iter().flatten().all(|(key, value)| info.label(key) == Some(value.as_str()));
     let required = spec
         .affinity
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    let wanted = required.is_none_or(|required| required.node_selector_terms.iter().any(|term| holds(term, info)));
+    let wanted =
+        required.is_none_or(|required| required.node_selector_terms.iter().any(|term| holds(term, info)));
     if selected && wanted {
         return Ok(());
     }
@@ -61,6 +59,7 @@ pub fn score(pod: &Pod, _: &Needs, info: &NodeInfo) -> i64 {
         .and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_deref())
         .unwrap_or_default();
     let all: i64 = preferred.iter().map(|term| i64::from(term.weight)).sum();
-    let met = preferred.iter().filter(|term| holds(&term.preference, info)).map(|term| i64::from(term.weight));
+    let met =
+        preferred.iter().filter(|term| holds(&term.preference, info)).map(|term| i64::from(term.weight));
     if all == 0 { 0 } else { met.sum::<i64>() * 100 / all }
 }

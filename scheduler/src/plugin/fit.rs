@@ -30,12 +30,14 @@ fn shares(needs: &Needs, info: &NodeInfo) -> [(i128, i128); 2] {
 
 /// Prefers nodes with much left.
 pub fn least_allocated(_: &Pod, needs: &Needs, info: &NodeInfo) -> i64 {
-    let left = shares(needs, info).map(|(used, has)| if has == 0 || used > has { 0 } else { (has - used) * 100 / has });
+    let left = shares(needs, info)
+        .map(|(used, has)| if has == 0 || used > has { 0 } else { (has - used) * 100 / has });
     i64::try_from(left.iter().sum::<i128>() / 2).unwrap_or(0)
 }
 
 /// Prefers nodes where CPU and memory are used alike.
 pub fn balanced(_: &Pod, needs: &Needs, info: &NodeInfo) -> i64 {
-    let [cpu, memory] = shares(needs, info).map(|(used, has)| if has == 0 { 100 } else { (used * 100 / has).min(100) });
+    let [cpu, memory] =
+        shares(needs, info).map(|(used, has)| if has == 0 { 100 } else { (used * 100 / has).min(100) });
     i64::try_from(100 - (cpu - memory).abs() / 2).unwrap_or(0)
 }

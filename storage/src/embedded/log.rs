@@ -172,7 +172,8 @@ fn read(path: &Path, bytes: &[u8], mut replay: impl FnMut(LogOp<'_>)) -> Result<
     while at < bytes.len() {
         let Some(body) = record(bytes, at) else {
             // A crash tears the last record only. A whole one behind it means damage.
-            if (at + 1..bytes.len()).any(|later| record(bytes, later).is_some_and(|body| ops(body).is_some())) {
+            if (at + 1..bytes.len()).any(|later| record(bytes, later).is_some_and(|body| ops(body).is_some()))
+            {
                 return Err(corrupt(format!("the record at byte {at} is damaged")));
             }
             return Ok(at);

@@ -31,11 +31,20 @@ pub struct State {
 impl State {
     /// Takes in one operation from the log.
     pub fn replay(&mut self, op: LogOp<'_>) {
-        self.apply(&Arc::from(op.key), op.value.map(|value| (Bytes::copy_from_slice(value), op.ends_s)), op.revision);
+        self.apply(
+            &Arc::from(op.key),
+            op.value.map(|value| (Bytes::copy_from_slice(value), op.ends_s)),
+            op.revision,
+        );
     }
 
     /// Stores or removes a value.
-    pub fn apply(&mut self, key: &Arc<str>, value: Option<(Bytes, Option<u64>)>, revision: Revision) -> Option<Stored> {
+    pub fn apply(
+        &mut self,
+        key: &Arc<str>,
+        value: Option<(Bytes, Option<u64>)>,
+        revision: Revision,
+    ) -> Option<Stored> {
         let weight = |stored: &Stored| (key.len() + stored.value.len()) as u64;
         let old = match value {
             Some((value, ends_s)) => {
