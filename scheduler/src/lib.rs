@@ -7,11 +7,15 @@
 //! It never writes a pod's spec, only binds; and never trusts its own memory longer than the API
 //! takes to show what it did.
 
+pub mod company;
 mod plugin;
 pub mod pod;
+pub mod preemption;
 pub mod schedule;
 mod shell;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use tokio_util::sync::CancellationToken;
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use skiff_api::quantity::Quantity;
 
+use crate::company::Company;
+
 /// Amounts by resource name: CPU in thousandths of a core, all else in its own unit.
 pub type Amounts = BTreeMap<String, i128>;
 
@@ -32,6 +34,20 @@ pub struct Needs {
     pub likely: (i128, i128),
     /// Ports of the host.
     pub ports: Vec<HostPort>,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The uid of the controller that owns it.
+    pub owner: Option<String>,
+    /// Higher goes first, and may drive lower ones out.
+    pub priority: i32,
+    /// It is being deleted.
+    pub leaving: bool,
+    /// Where it must, must not and would like to be beside other pods.
+    pub company: Company,
 }
 
 fn amount(name: &str, text: &str) -> i128 {
@@ -99,7 +115,22 @@ impl Needs {
                 })
             })
             .collect();
-        Self { requests: total, likely, ports }
+        let owners = pod.metadata.owner_references.iter().flatten();
+        Self {
+            requests: total,
+            likely,
+            ports,
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            name: pod.metadata.name.clone().unwrap_or_default(),
+            labels: pod.metadata.labels.clone().unwrap_or_default(),
+            owner: owners
+                .filter(|owner| owner.controller == Some(true))
+                .map(|owner| owner.uid.clone())
+                .next(),
+            priority: spec.priority.unwrap_or(0),
+            leaving: pod.metadata.deletion_timestamp.is_some(),
+            company: Company::of(pod),
+        }
     }
 }
 

@@ -5,17 +5,21 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::plugin::{FILTERS, SCORES};
+use crate::plugin::Prepared;
 use crate::pod::Needs;
 use crate::snapshot::{NodeInfo, Snapshot};
 
 /// Why no node takes a pod: every node is counted once for each of its reasons.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FitError {
     /// How many nodes there are.
     pub nodes: usize,
     /// Reason to number of nodes.
     pub reasons: BTreeMap<String, usize>,
+    /// Nodes that could take it if other pods left.
+    pub curable: Vec<String>,
+    /// What became of driving pods out, when it was tried.
+    pub preemption: Option<String>,
 }
 
 impl fmt::Display for FitError {
@@ -26,41 +30,52 @@ impl fmt::Display for FitError {
         let mut reasons: Vec<String> =
             self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         reasons.sort();
-        write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))
+        write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))?;
+        self.preemption.as_ref().map_or(Ok(()), |text| write!(f, " preemption: {text}"))
     }
 }
 
-/// The node that a pod goes to. Of the best ones `seed` picks.
+/// Upstream looks at this many nodes that fit at least, and at this share of a large cluster at least.
+const LEAST_NODES: usize = 100;
+const LEAST_PERCENT: usize = 5;
+
+/// How many nodes that fit are enough to choose from.
+fn enough(nodes: usize) -> usize {
+    let percent = 50usize.saturating_sub(nodes / 125).max(LEAST_PERCENT);
+    (nodes * percent / 100).max(LEAST_NODES).min(nodes)
+}
+
+/// The node that a pod goes to. `seed` says where to begin, and picks among the best.
 ///
 /// # Errors
 /// No node takes it; the reasons are in upstream's words.
 pub fn schedule(pod: &Pod, needs: &Needs, snapshot: &Snapshot, seed: u64) -> Result<String, FitError> {
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    let count = snapshot.nodes.len();
+    let prepared = Prepared::new(pod, needs, snapshot);
+    let mut error = FitError { nodes: count, ..FitError::default() };
     let mut fitting: Vec<&NodeInfo> = Vec::new();
-    for info in snapshot.nodes.values() {
-        // A plugin that refuses a node spares the rest the trouble, as upstream.
-        match FILTERS.iter().find_map(|filter| filter(pod, needs, info).err()) {
-            None => fitting.push(info),
-            Some(refused) => refused.into_iter().for_each(|reason| *reasons.entry(reason).or_default() += 1),
+    let wanted = enough(count);
+    let start = usize::try_from(seed % count.max(1) as u64).unwrap_or(0);
+    let around = snapshot.nodes.values().skip(start).chain(snapshot.nodes.values().take(start));
+    for info in around {
+        match prepared.filter(pod, needs, info) {
+            Ok(()) => fitting.push(info),
+            Err(refusal) => {
+                refusal.reasons.into_iter().for_each(|reason| *error.reasons.entry(reason).or_default() += 1);
+                if refusal.curable {
+                    error.curable.push(info.name().to_owned());
+                }
+            }
+        }
+        if fitting.len() >= wanted {
+            break;
         }
     }
-    let scored = fitting.iter().map(|info| {
-        let score: i64 = SCORES.iter().map(|(score, weight)| score(pod, needs, info) * weight).sum();
-        (score, *info)
-    });
-    let mut best: Vec<(i64, &NodeInfo)> = Vec::new();
-    for (score, info) in scored {
-        if best.first().is_none_or(|(top, _)| score > *top) {
-            best.clear();
-        }
-        if best.first().is_none_or(|(top, _)| score == *top) {
-            best.push((score, info));
-        }
-    }
-    match best.len() {
-        0 => Err(FitError { nodes: snapshot.nodes.len(), reasons }),
-        count => Ok(best[usize::try_from(seed % count as u64).unwrap_or(0)].1.name().to_owned()),
-    }
+    let scores = prepared.scores(pod, needs, &fitting);
+    let Some(top) = scores.iter().max() else { return Err(error) };
+    let best: Vec<&NodeInfo> =
+        fitting.iter().zip(&scores).filter(|(_, score)| *score == top).map(|(info, _)| *info).collect();
+    Ok(best[usize::try_from(seed % best.len() as u64).unwrap_or(0)].name().to_owned())
 }
 
 #[cfg(test)]
@@ -78,7 +93,7 @@ mod tests {
             let info = NodeInfo::new(Arc::new(node));
             (info.name().to_owned(), Arc::new(info))
         });
-        Snapshot { nodes: nodes.collect() }
+        Snapshot { nodes: nodes.collect(), ..Snapshot::default() }
     }
 
     fn check(nodes: Value, spec: Value, expected: Result<&str, &str>) {

@@ -21,6 +21,8 @@ pub struct NodeInfo {
     pub likely: (i128, i128),
     /// Its pods by uid, with what they need.
     pub pods: BTreeMap<String, Arc<Needs>>,
+    /// How many of its pods care beside which pods they are; mostly none, and then nobody needs to look.
+    pub choosy: usize,
 }
 
 /// All nodes by name.
@@ -28,13 +30,22 @@ pub struct NodeInfo {
 pub struct Snapshot {
     /// Each shared with older snapshots until it changes.
     pub nodes: OrdMap<String, Arc<NodeInfo>>,
+    /// Labels of the namespaces, for terms that select by them.
+    pub namespaces: OrdMap<String, BTreeMap<String, String>>,
 }
 
 impl NodeInfo {
     /// A node without pods.
     pub fn new(node: Arc<Node>) -> Self {
         let allocatable = allocatable(&node);
-        Self { node, allocatable, requested: Amounts::new(), likely: (0, 0), pods: BTreeMap::new() }
+        Self {
+            node,
+            allocatable,
+            requested: Amounts::new(),
+            likely: (0, 0),
+            pods: BTreeMap::new(),
+            choosy: 0,
+        }
     }
 
     /// Puts a pod on it.
@@ -45,6 +56,7 @@ impl NodeInfo {
         }
         self.likely.0 += needs.likely.0;
         self.likely.1 += needs.likely.1;
+        self.choosy += usize::from(!needs.company.is_empty());
         self.pods.insert(uid.to_owned(), needs);
     }
 
@@ -56,6 +68,7 @@ impl NodeInfo {
         }
         self.likely.0 -= needs.likely.0;
         self.likely.1 -= needs.likely.1;
+        self.choosy -= usize::from(!needs.company.is_empty());
     }
 
     /// The ports of the host that its pods hold.

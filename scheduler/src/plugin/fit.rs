@@ -22,6 +22,11 @@ pub fn filter(_: &Pod, needs: &Needs, info: &NodeInfo) -> Result<(), Vec<String>
     if short.is_empty() { Ok(()) } else { Err(short) }
 }
 
+/// Whether the pod would fit if the node were empty.
+pub fn could_ever(needs: &Needs, info: &NodeInfo) -> bool {
+    needs.requests.iter().all(|(name, amount)| *amount <= info.allocatable.get(name).copied().unwrap_or(0))
+}
+
 /// CPU and memory of a node: what would be used with the pod on it, and what there is.
 fn shares(needs: &Needs, info: &NodeInfo) -> [(i128, i128); 2] {
     let has = |name: &str| info.allocatable.get(name).copied().unwrap_or(0);
