@@ -84,6 +84,7 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
         engine,
         services,
         node,
+        shutdown: shutdown.clone(),
     });
     if let Some(server) = server {
         tokio::spawn(server.serve(shared.clone(), pods.clone(), shutdown.clone()));

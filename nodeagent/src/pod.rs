@@ -20,6 +20,7 @@ use skiff_runtime::{
     view::View,
 };
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
@@ -55,6 +56,8 @@ pub struct Shared {
     pub node: View<Node>,
     /// Events.
     pub recorder: Recorder,
+    /// The end of the agent, which is not the end of its pods.
+    pub shutdown: CancellationToken,
 }
 
 impl Shared {
@@ -132,9 +135,13 @@ pub fn spawn(shared: Arc<Shared>, pod: Arc<Pod>, on_end: impl FnOnce() + Send + 
         stopped: Arc::default(),
         adopted: false,
     };
+    let shutdown = worker.shared.shutdown.clone();
     tokio::spawn(async move {
-        worker.run().await;
-        on_end();
+        // A task that outlived its agent would act on what it knew then, against the next agent.
+        tokio::select! {
+            () = worker.run() => on_end(),
+            () = shutdown.cancelled() => {}
+        }
     });
     handle
 }
