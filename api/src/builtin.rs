@@ -131,7 +131,9 @@ fn subresource(owner: &Kind, name: &str) -> Subresource {
         }
         "proxy" => (Action::Custom, "PodProxyOptions", "", "", "create delete get patch update"),
         "token" => (Action::Custom, "TokenRequest", "authentication.k8s.io", "v1", "create"),
-        "finalize" => (Action::View(vec!["spec.finalizers".to_owned()]), owner.kind.as_str(), "", "", "update"),
+        "finalize" => {
+            (Action::View(vec!["spec.finalizers".to_owned()]), owner.kind.as_str(), "", "", "update")
+        }
         "approval" => (Action::View(vec!["status".into()]), owner.kind.as_str(), "", "", "get patch update"),
         _ => (Action::Custom, owner.kind.as_str(), "", "", "get patch update"),
     };
