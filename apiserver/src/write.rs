@@ -45,6 +45,14 @@ pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value
             metadata::generate_name(&mut candidate);
         }
         let guard = call.app.allocator.lock(&call.kind).await;
+        // What an order protects is up to date in the cache: a name that is taken must be said
+        // before its own address looks taken too.
+        let name = meta::name(&candidate);
+        if call.app.allocator.orders(&call.kind)
+            && call.app.cache.of(&call.kind)?.get(call.namespace(), name).is_some()
+        {
+            return Err(Status::already_exists(&call.kind.group, &call.kind.plural, name));
+        }
         let candidate = shape(call, candidate, None)?;
         let name = meta::name(&candidate).to_owned();
         let target = call.for_name(&name);

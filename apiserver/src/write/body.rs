@@ -69,13 +69,18 @@ pub async fn parse(request: Request<Body>) -> Result<(Value, Vec<String>), Statu
     let yaml = match media.as_str() {
         "" | "application/json" => false,
         "application/yaml" => true,
+        "application/vnd.kubernetes.protobuf" => {
+            let bytes = read_all(request).await?;
+            let object = skiff_api::protobuf::decode(&bytes).map_err(Status::bad_request)?;
+            return Ok((object, Vec::new()));
+        }
         other => {
             return Err(Status::new(
                 415,
                 "UnsupportedMediaType",
                 format!(
                     "the body of the request was in an unknown format - accepted media types include: \
-                     application/json, application/yaml (got {other})"
+                     application/json, application/yaml, application/vnd.kubernetes.protobuf (got {other})"
                 ),
             ));
         }
