@@ -12,6 +12,7 @@ for purpose in "$@"; do
     case "$purpose" in
         build)
             need cc gcc libc6-dev
+            need curl curl
             need protoc protobuf-compiler
             [ -e /usr/include/google/protobuf/descriptor.proto ] || missing+=(libprotobuf-dev)
             ;;

@@ -92,6 +92,10 @@ pub struct Worker {
     tokens: Tokens,
     token_due: Option<Timestamp>,
     published: Option<PodStatus>,
+    /// Someone else has changed what we said of the pod.
+    contradicted: bool,
+    /// The resource version of the object last taken in.
+    seen: Option<String>,
     last_ip: Option<IpAddr>,
     pull_tries: std::collections::BTreeMap<String, u32>,
     /// Stops that came to an end, well or not.
@@ -130,6 +134,8 @@ pub fn spawn(shared: Arc<Shared>, pod: Arc<Pod>, on_end: impl FnOnce() + Send + 
         tokens: Tokens::default(),
         token_due: None,
         published: None,
+        contradicted: false,
+        seen: None,
         last_ip: None,
         pull_tries: std::collections::BTreeMap::new(),
         stopped: Arc::default(),
@@ -194,8 +200,11 @@ impl Worker {
             Some(newest) => {
                 let mut pod = (*newest).clone();
                 if let Some(published) = &self.published {
+                    let told = self.seen != newest.metadata.resource_version;
+                    self.contradicted |= told && publish::contradicts(published, newest.status.as_ref());
                     pod.status = Some(publish::overlay(published, newest.status.as_ref()));
                 }
+                self.seen.clone_from(&pod.metadata.resource_version);
                 self.pod = Arc::new(pod);
             }
             None if !self.gone => {

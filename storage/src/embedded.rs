@@ -39,12 +39,27 @@ impl Default for Options {
     }
 }
 
+/// A thread that is waited for when this is dropped.
+struct Joined(Option<std::thread::JoinHandle<()>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer had panicked");
+        }
+    }
+}
+
 /// A store in a directory of its own.
 pub struct Embedded {
     shared: Arc<Shared>,
     proposals: mpsc::Sender<Proposal>,
-    // Held for as long as the store lives: a second process is refused.
-    _lock: Arc<File>,
+    // Fields are dropped in this order: the queue closes, the writer ends, and only then may
+    // somebody else have the directory.
+    _writer: Joined,
+    _lock: File,
 }
 
 impl Embedded {
@@ -74,9 +89,9 @@ impl Embedded {
         let log = log::Log::open(&path, |op| state.replay(op))?;
         let shared = Arc::new(Shared::new(state, &options));
         let (proposals, queue) = mpsc::channel(options.queue);
-        writer::spawn(shared.clone(), log, queue, options)
+        let thread = writer::spawn(shared.clone(), log, queue, options)
             .map_err(|error| Error::Unavailable(format!("no thread for the store: {error}")))?;
-        Ok(Self { shared, proposals, _lock: Arc::new(lock) })
+        Ok(Self { shared, proposals, _writer: Joined(Some(thread)), _lock: lock })
     }
 }
 
@@ -175,5 +190,49 @@ impl Watcher {
                 return Some(Ok(Notice::Progress(self.after)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(value: &'static [u8]) -> Op {
+        Op::Put { value: value.into(), ttl_s: None }
+    }
+
+    #[tokio::test]
+    async fn a_second_open_is_refused_until_the_first_has_ended_its_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let store = Embedded::open(dir.path(), Options::default()).unwrap();
+            assert!(matches!(
+                Embedded::open(dir.path(), Options::default()),
+                Err(Error::Unavailable(text)) if text.contains(&*dir.path().to_string_lossy())
+            ));
+            // Proposed, but the caller hangs up before the answer.
+            let mut write = Box::pin(store.write("/a", Expect::Any, put(b"x")));
+            let _ = futures::poll!(&mut write);
+            drop(write);
+            drop(store);
+            let store = Embedded::open(dir.path(), Options::default()).unwrap();
+            assert_eq!(store.revision().await.unwrap(), round + 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_acknowledged_is_there_after_rewrites_and_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { rewrite_bytes: 256, ..Options::default() };
+        let store = Embedded::open(dir.path(), options.clone()).unwrap();
+        for _ in 0..50 {
+            store.write("/a", Expect::Any, put(b"some value")).await.unwrap();
+        }
+        store.write("/b", Expect::Absent, put(b"other")).await.unwrap();
+        store.write("/b", Expect::Any, Op::Delete).await.unwrap();
+        drop(store);
+        let store = Embedded::open(dir.path(), options).unwrap();
+        let page = store.list("/", Range::default()).await.unwrap();
+        assert_eq!((page.revision, page.entries.len(), page.entries[0].revision), (52, 1, 50));
     }
 }

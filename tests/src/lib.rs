@@ -159,7 +159,8 @@ impl Cluster {
             if ready.len() == count && items.len() == count {
                 return Ok(ready);
             }
-            Err(self.ctl(&["get", "pods", "-A", "-o", "wide"]))
+            let conditions: Vec<&Value> = items.iter().map(|pod| &pod["status"]["conditions"]).collect();
+            Err(format!("{}{conditions:?}", self.ctl(&["get", "pods", "-A", "-o", "wide"])))
         })
     }
 }

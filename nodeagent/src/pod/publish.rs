@@ -33,6 +33,14 @@ pub fn overlay(ours: &PodStatus, live: Option<&PodStatus>) -> PodStatus {
     merged
 }
 
+/// Whether someone else has changed one of our conditions: the controllers call the pods of a
+/// silent node not ready, and only we can say that they are again.
+pub fn contradicts(ours: &PodStatus, live: Option<&PodStatus>) -> bool {
+    let said = ours.conditions.iter().flatten().filter(|c| OURS.contains(&c.type_.as_str()));
+    let mut live = live.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    live.any(|shown| said.clone().any(|own| own.type_ == shown.type_ && own.status != shown.status))
+}
+
 impl Worker {
     /// Writes the status if it is another than the last; false when it has to be tried again.
     pub(super) async fn publish(&mut self, observed: &Observed, plan: &Plan, now: Timestamp) -> bool {
@@ -51,7 +59,7 @@ impl Worker {
         };
         let facts = Facts { node_ip: self.shared.config.node_ip, last_ip: self.last_ip, last_words: &words };
         let fresh = status(&self.pod, observed, plan, &self.memory, &facts, now);
-        if self.published.as_ref() == Some(&fresh) {
+        if !self.contradicted && self.published.as_ref() == Some(&fresh) {
             return true;
         }
         let name = self.pod.metadata.name.clone().unwrap_or_default();
@@ -61,6 +69,7 @@ impl Worker {
         let body = json!({ "metadata": { "uid": self.uid }, "status": patch_of(&fresh) });
         match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(body)).await {
             Ok(_) => {
+                self.contradicted = false;
                 self.published = Some(fresh);
                 true
             }

@@ -69,6 +69,8 @@ pub struct Log {
     path: PathBuf,
     /// Where the next record goes.
     end: u64,
+    /// After a failed sync nobody knows what is on disk: no write is taken until a reopening reads it.
+    broken: bool,
 }
 
 impl Log {
@@ -83,7 +85,7 @@ impl Log {
             file.write_all(&header()).map_err(failed)?;
             file.sync_all().map_err(failed)?;
             sync_folder(path)?;
-            return Ok(Self { file, path: path.to_owned(), end: HEADER as u64 });
+            return Ok(Self { file, path: path.to_owned(), end: HEADER as u64, broken: false });
         }
         let end = read(path, &bytes, replay)?;
         if end < bytes.len() {
@@ -95,7 +97,7 @@ impl Log {
             file.set_len(end as u64).map_err(failed)?;
             file.sync_all().map_err(failed)?;
         }
-        Ok(Self { file, path: path.to_owned(), end: end as u64 })
+        Ok(Self { file, path: path.to_owned(), end: end as u64, broken: false })
     }
 
     /// Bytes in the log.
@@ -108,39 +110,58 @@ impl Log {
     /// # Errors
     /// What could not be written is cut off again, so that the log stays whole.
     pub fn append(&mut self, batch: &Batch) -> std::io::Result<()> {
-        let record = batch.record();
-        let written = self
-            .file
-            .seek(SeekFrom::Start(self.end))
-            .and_then(|_| self.file.write_all(&record))
-            .and_then(|()| self.file.sync_data());
-        if written.is_err() {
-            self.file.set_len(self.end)?;
-            self.file.sync_all()?;
-        } else {
-            self.end += record.len() as u64;
+        if self.broken {
+            return Err(std::io::Error::other("an earlier sync failed; the store must be opened again"));
         }
-        written
+        let record = batch.record();
+        let written = self.file.seek(SeekFrom::Start(self.end)).and_then(|_| self.file.write_all(&record));
+        if let Err(error) = written {
+            // A full disk: what is half written goes, and a later write may succeed.
+            self.broken = self.file.set_len(self.end).and_then(|()| self.file.sync_all()).is_err();
+            return Err(error);
+        }
+        self.file.sync_data().inspect_err(|_| self.broken = true)?;
+        self.end += record.len() as u64;
+        Ok(())
     }
 
     /// Replaces the log by one that holds only `batches`; the old one stays until the new is whole.
     pub fn rewrite(&mut self, batches: impl Iterator<Item = Batch>) -> std::io::Result<()> {
-        let new_path = self.path.with_extension("new");
-        let mut file = File::options().create(true).truncate(true).read(true).write(true).open(&new_path)?;
-        file.write_all(&header())?;
-        let mut end = HEADER as u64;
-        for batch in batches {
-            let record = batch.record();
-            file.write_all(&record)?;
-            end += record.len() as u64;
+        if self.broken {
+            return Err(std::io::Error::other("an earlier sync failed; the store must be opened again"));
         }
-        file.sync_all()?;
-        std::fs::rename(&new_path, &self.path)?;
-        sync_folder(&self.path).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let new_path = self.path.with_extension("new");
+        let (file, end) = match write_new(&new_path, batches)
+            .and_then(|new| std::fs::rename(&new_path, &self.path).map(|()| new))
+        {
+            Ok(new) => new,
+            Err(error) => {
+                // Not to hold space on a disk that may be full.
+                let _ = std::fs::remove_file(&new_path);
+                return Err(error);
+            }
+        };
+        // From here on the name means the new file: appending to the old one would lose data.
         self.file = file;
         self.end = end;
-        Ok(())
+        sync_folder(&self.path).map_err(|error| {
+            self.broken = true;
+            std::io::Error::other(error.to_string())
+        })
     }
+}
+
+fn write_new(path: &Path, batches: impl Iterator<Item = Batch>) -> std::io::Result<(File, u64)> {
+    let mut file = File::options().create(true).truncate(true).read(true).write(true).open(path)?;
+    file.write_all(&header())?;
+    let mut end = HEADER as u64;
+    for batch in batches {
+        let record = batch.record();
+        file.write_all(&record)?;
+        end += record.len() as u64;
+    }
+    file.sync_all()?;
+    Ok((file, end))
 }
 
 fn header() -> Vec<u8> {

@@ -33,6 +33,8 @@ struct Writer {
     options: Options,
     /// When values end.
     endings: BTreeMap<u64, Vec<(Arc<str>, Revision)>>,
+    /// The log's bytes below which rewriting is not tried again after it failed.
+    rewrite_at: u64,
 }
 
 /// Starts the thread; it ends when the last sender of `queue` does.
@@ -41,9 +43,9 @@ pub fn spawn(
     log: Log,
     mut queue: mpsc::Receiver<Proposal>,
     options: Options,
-) -> std::io::Result<()> {
+) -> std::io::Result<std::thread::JoinHandle<()>> {
     let endings = shared.endings();
-    let mut writer = Writer { shared, log, options, endings };
+    let mut writer = Writer { shared, log, options, endings, rewrite_at: 0 };
     let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("store".into()).spawn(move || {
         let mut waiting = Vec::with_capacity(BATCH_MAX);
@@ -61,8 +63,7 @@ pub fn spawn(
                 writer.rewrite_if_due();
             }
         }
-    })?;
-    Ok(())
+    })
 }
 
 impl Writer {
@@ -74,6 +75,18 @@ impl Writer {
                 // Who reads the answer? Nobody: the value may have been written anew, and then stays.
                 let (answer, _) = oneshot::channel();
                 waiting.push(Proposal { key, expect: Expect::Revision(revision), op: Op::Delete, answer });
+            }
+        }
+    }
+
+    /// Values whose end could not be written end later.
+    fn end_again(&mut self, refused: &[(State, Event)]) {
+        let state = self.shared.newest();
+        for (_, event) in refused {
+            if let Some((key, stored)) = state.map.get_key_value(event.key.as_str())
+                && let Some(ends_s) = stored.ends_s
+            {
+                self.endings.entry(ends_s).or_default().push((key.clone(), stored.revision));
             }
         }
     }
@@ -101,6 +114,7 @@ impl Writer {
             }
             if let Err(error) = self.log.append(&batch) {
                 tracing::error!(%error, "the store cannot write; what was proposed is refused");
+                self.end_again(&changes);
                 for (answer, _) in answers {
                     let _ = answer.send(Err(Error::Unavailable(format!("the store cannot write: {error}"))));
                 }
@@ -121,7 +135,9 @@ impl Writer {
 
     fn rewrite_if_due(&mut self) {
         let state = self.shared.newest();
-        if self.log.len() < self.options.rewrite_bytes || self.log.len() < 2 * state.live_bytes {
+        if self.log.len() < self.options.rewrite_bytes.max(self.rewrite_at)
+            || self.log.len() < 2 * state.live_bytes
+        {
             return;
         }
         let mut entries = state.map.iter().peekable();
@@ -140,6 +156,7 @@ impl Writer {
         let mut last = Batch::default();
         last.push(LogOp { revision: state.revision, key: "", value: None, ends_s: None });
         if let Err(error) = self.log.rewrite(batches.chain(std::iter::once(last))) {
+            self.rewrite_at = self.log.len() + self.options.rewrite_bytes;
             tracing::warn!(%error, "the log could not be rewritten; it goes on growing");
         }
     }
