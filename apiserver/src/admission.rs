@@ -64,10 +64,6 @@ pub fn deletable(call: &Call, old: &Value) -> Result<(), Status> {
         .map_err(|why| Status::forbidden(&call.kind.group, &call.kind.plural, call.name(), &why))
 }
 
-fn item(call: &Call, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-    find(call, "", resource, namespace, name)
-}
-
 fn find(call: &Call, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
     let cache = call.app.cache.find(group, resource)?;
     let item: std::sync::Arc<Item> = cache.get(namespace, name)?;
@@ -80,7 +76,7 @@ fn namespace_lifecycle(call: &Call, new: &Value) -> Result<(), Status> {
         return Ok(());
     }
     let namespace = call.namespace();
-    let Some(found) = item(call, "namespaces", "", namespace) else {
+    let Some(found) = find(call, "", "namespaces", "", namespace) else {
         return Err(Status::not_found("", "namespaces", namespace));
     };
     if meta::deletion_timestamp(&found).is_some() {
@@ -111,7 +107,7 @@ fn service_account(call: &Call, pod: &mut Value) -> Result<(), Status> {
     }
     spec["serviceAccountName"] = account.as_str().into();
     spec["serviceAccount"] = account.as_str().into();
-    let Some(found) = item(call, "serviceaccounts", call.namespace(), &account) else {
+    let Some(found) = find(call, "", "serviceaccounts", call.namespace(), &account) else {
         let why = format!(
             "error looking up service account {}/{account}: serviceaccount {account:?} not found",
             call.namespace()

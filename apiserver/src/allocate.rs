@@ -6,18 +6,22 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use rand::Rng;
 use serde_json::{Value, json};
 use skiff_api::kind::Kind;
 use skiff_api::status::{FieldError, Status};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::app::{Call, Config};
 
+/// A write's turn among those that go one after the other.
+pub struct Turn(#[expect(dead_code, reason = "it is held, not read")] OwnedMutexGuard<()>);
+
 /// Hands out cluster IPs and node ports.
 pub struct Allocator {
-    order: Mutex<()>,
+    order: Arc<Mutex<()>>,
     first: u32,
     size: u32,
     ports: (u16, u16),
@@ -31,7 +35,7 @@ impl Allocator {
         let address: Ipv4Addr = address.parse().map_err(|_| bad())?;
         let bits: u32 = bits.parse().ok().filter(|bits| (8..=30).contains(bits)).ok_or_else(bad)?;
         let first = u32::from(address) & (u32::MAX << (32 - bits));
-        Ok(Self { order: Mutex::new(()), first, size: 1 << (32 - bits), ports: config.node_ports })
+        Ok(Self { order: Arc::default(), first, size: 1 << (32 - bits), ports: config.node_ports })
     }
 
     /// Whether writes of a kind go one after the other.
@@ -40,8 +44,8 @@ impl Allocator {
     }
 
     /// The turn of a write, for kinds that need one.
-    pub async fn lock(&self, kind: &Kind) -> Option<MutexGuard<'_, ()>> {
-        if self.orders(kind) { Some(self.order.lock().await) } else { None }
+    pub async fn lock(&self, kind: &Kind) -> Option<Turn> {
+        if self.orders(kind) { Some(Turn(self.order.clone().lock_owned().await)) } else { None }
     }
 
     /// The first address of the range, which the `kubernetes` Service has.

@@ -82,10 +82,10 @@ async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Sta
         Ok(pod)
     })
     .await?;
-    Ok(success(call.context.dry_run))
+    Ok(success())
 }
 
-fn success(_dry: bool) -> Response<Body> {
+fn success() -> Response<Body> {
     let status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     negotiate::json(201, status.to_string())
@@ -102,5 +102,5 @@ async fn evict(call: &Call, request: Request<Body>) -> Result<Response<Body>, St
     let mut plain = call.clone();
     plain.info.subresource.clear();
     write::delete_with(&plain, options).await?;
-    Ok(success(call.context.dry_run))
+    Ok(success())
 }

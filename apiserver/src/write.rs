@@ -15,6 +15,7 @@ use skiff_api::status::Status;
 use skiff_api::{meta, patch, walk};
 use skiff_storage::{Error, Expect, Op, Revision};
 
+use crate::allocate::Turn;
 use crate::app::Call;
 use crate::cache::{Item, unavailable};
 use crate::{admission, read};
@@ -44,7 +45,7 @@ pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value
         if generate {
             metadata::generate_name(&mut candidate);
         }
-        let guard = call.app.allocator.lock(&call.kind).await;
+        let turn = call.app.allocator.lock(&call.kind).await;
         // What an order protects is up to date in the cache: a name that is taken must be said
         // before its own address looks taken too.
         let name = meta::name(&candidate);
@@ -53,7 +54,7 @@ pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value
         {
             return Err(Status::already_exists(&call.kind.group, &call.kind.plural, name));
         }
-        let candidate = shape(call, candidate, None)?;
+        let mut candidate = shape(call, candidate, None)?;
         let name = meta::name(&candidate).to_owned();
         let target = call.for_name(&name);
         if call.context.dry_run {
@@ -62,11 +63,8 @@ pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value
             }
             return Ok((201, candidate));
         }
-        match commit(&target, Some(&candidate), Expect::Absent).await {
-            Ok(revision) => {
-                drop(guard);
-                return Ok((201, stamped(candidate, revision)));
-            }
+        match commit(&target, Some(&mut candidate), Expect::Absent, turn).await {
+            Ok(revision) => return Ok((201, stamped(candidate, revision))),
             Err(Error::Mismatch(_)) if generate && tries > 0 => {}
             Err(Error::Mismatch(existing)) => {
                 return Err(clash(call, &name, existing.as_ref()));
@@ -139,28 +137,22 @@ pub async fn change(call: &Call, make: impl Fn(&Value) -> Result<Value, Status>)
             metadata::check_precondition(call, &new, &old)?;
             Ok(new)
         });
-        let guard = call.app.allocator.lock(&call.kind).await;
-        let computed = computed.and_then(|new| {
-            let pinned = !meta::resource_version(&new).is_empty();
-            Ok((shape(call, new, Some(&old))?, pinned))
-        });
+        let turn = call.app.allocator.lock(&call.kind).await;
+        let computed = computed.and_then(|new| shape(call, new, Some(&old)));
         // A refusal or a no-op counts only if it was computed from the newest state.
-        let (new, _pinned) = match computed {
-            Ok((new, _)) if same(&new, &old) && !fresh => continue,
-            Ok(done) => done,
+        let mut new = match computed {
+            Ok(new) if new == old && !fresh => continue,
+            Ok(new) => new,
             Err(_) if !fresh => continue,
             Err(status) => return Err(status),
         };
-        if same(&new, &old) || call.context.dry_run {
+        if new == old || call.context.dry_run {
             return Ok(stamped(new, live.revision));
         }
         let expect = Expect::Revision(live.revision);
         let gone = metadata::is_finished(&call.kind, &new);
-        match commit(call, (!gone).then_some(&new), expect).await {
-            Ok(revision) => {
-                drop(guard);
-                return Ok(stamped(new, revision));
-            }
+        match commit(call, (!gone).then_some(&mut new), expect, turn).await {
+            Ok(revision) => return Ok(stamped(new, revision)),
             Err(Error::Mismatch(_)) => {}
             Err(error) => return Err(unavailable(error)),
         }
@@ -257,31 +249,25 @@ fn copy(path: &str, from: &Value, to: &mut Value) {
     }
 }
 
-fn same(new: &Value, old: &Value) -> bool {
-    let strip = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(metadata) = object["metadata"].as_object_mut() {
-            metadata.remove("resourceVersion");
-        }
-        object
-    };
-    strip(new) == strip(old)
-}
-
 /// Writes (or, for `None`, deletes) in a task of its own, so that a caller who hangs up cannot
-/// tear it; waits until the cache shows it, so that the next read does too.
-pub async fn commit(call: &Call, object: Option<&Value>, expect: Expect) -> Result<Revision, Error> {
+/// tear it. The `turn` of a kind whose writes go one after the other belongs to that task: it ends
+/// when the cache shows the write, whatever became of the caller.
+pub async fn commit(
+    call: &Call,
+    object: Option<&mut Value>,
+    expect: Expect,
+    turn: Option<Turn>,
+) -> Result<Revision, Error> {
     let key = call.kind.key(call.namespace(), call.name());
     let op = match object {
         Some(object) => Op::Put { value: stored(object).into(), ttl_s: call.kind.ttl_s },
         None => Op::Delete,
     };
     let app = call.app.clone();
-    let ordered = app.allocator.orders(&call.kind);
     let write = tokio::spawn(async move {
         let revision = app.storage.write(&key, expect, op).await?;
-        if ordered {
-            // Allocation reads the cache, under the lock that this call holds.
+        if turn.is_some() {
+            // The next in turn reads the cache to see what is taken.
             let _ = app.cache.reach(revision).await;
         }
         Ok(revision)
@@ -289,8 +275,8 @@ pub async fn commit(call: &Call, object: Option<&Value>, expect: Expect) -> Resu
     write.await.map_err(|error| Error::Unavailable(error.to_string()))?
 }
 
-fn stored(object: &Value) -> Vec<u8> {
-    let mut object = object.clone();
+/// The bytes of an object as they are kept: its version is the store's to tell.
+fn stored(object: &mut Value) -> Vec<u8> {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
     }

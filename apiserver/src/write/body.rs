@@ -63,7 +63,13 @@ fn validation(call: &Call) -> Result<FieldValidation, Status> {
     }
 }
 
-/// Decodes a JSON or YAML body of a request that carries an object.
+/// 415.
+fn unsupported(media: &str, known: &str) -> Status {
+    let text = "the body of the request was in an unknown format - accepted media types include:";
+    Status::new(415, "UnsupportedMediaType", format!("{text} {known} (got {media:?})"))
+}
+
+/// Decodes a JSON, YAML or protobuf body of a request that carries an object.
 pub async fn parse(request: Request<Body>) -> Result<(Value, Vec<String>), Status> {
     let media = media_type(&request);
     let yaml = match media.as_str() {
@@ -75,14 +81,8 @@ pub async fn parse(request: Request<Body>) -> Result<(Value, Vec<String>), Statu
             return Ok((object, Vec::new()));
         }
         other => {
-            return Err(Status::new(
-                415,
-                "UnsupportedMediaType",
-                format!(
-                    "the body of the request was in an unknown format - accepted media types include: \
-                     application/json, application/yaml, application/vnd.kubernetes.protobuf (got {other})"
-                ),
-            ));
+            let known = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+            return Err(unsupported(other, known));
         }
     };
     let bytes = read_all(request).await?;
@@ -163,15 +163,9 @@ pub async fn patch(
         "application/strategic-merge-patch+json" => PatchSort::Strategic,
         "application/apply-patch+yaml" => return Err(Status::not_implemented("server-side apply")),
         other => {
-            return Err(Status::new(
-                415,
-                "UnsupportedMediaType",
-                format!(
-                    "the body of the request was in an unknown format - accepted media types include: \
-                     application/json-patch+json, application/merge-patch+json, \
-                     application/strategic-merge-patch+json (got {other:?})"
-                ),
-            ));
+            let known = "application/json-patch+json, application/merge-patch+json, \
+                         application/strategic-merge-patch+json";
+            return Err(unsupported(other, known));
         }
     };
     Ok((sort, read_all(request).await?, validation))

@@ -132,7 +132,7 @@ async fn delete_one(call: &Call, options: &Options, dry_run: bool) -> Result<Del
         let old = item.object(&call.kind, &call.version);
         check(call, options, &old)?;
         crate::admission::deletable(call, &old)?;
-        let new = mark(call, options, old.clone());
+        let mut new = mark(call, options, old.clone());
         let gone = metadata::is_finished(&call.kind, &new);
         if dry_run {
             return Ok(if gone { Deleted::Gone(new) } else { Deleted::Waits(new) });
@@ -140,7 +140,7 @@ async fn delete_one(call: &Call, options: &Options, dry_run: bool) -> Result<Del
         if !gone && new == old {
             return Ok(Deleted::Waits(new));
         }
-        match commit(call, (!gone).then_some(&new), Expect::Revision(item.revision)).await {
+        match commit(call, (!gone).then_some(&mut new), Expect::Revision(item.revision), None).await {
             Ok(revision) if gone => return Ok(Deleted::Gone(stamped(new, revision))),
             Ok(revision) => return Ok(Deleted::Waits(stamped(new, revision))),
             Err(Error::Mismatch(_)) => {}
@@ -196,8 +196,7 @@ fn mark(call: &Call, options: &Options, mut object: Value) -> Value {
         let grace = grace_s(options, &object);
         let left = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
         if !deleting || left.is_some_and(|left| grace < left) {
-            let from = if deleting { now } else { call.context.now };
-            let at = from.checked_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
+            let at = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
             object["metadata"]["deletionTimestamp"] = metadata::time(at).into();
             object["metadata"]["deletionGracePeriodSeconds"] = grace.into();
         }

@@ -111,7 +111,7 @@ pub fn update(call: &Call, new: &mut Value, old: &Value) -> Result<(), Status> {
     }
     let metadata = new["metadata"].as_object_mut().expect("it was made one above");
     metadata.remove("managedFields");
-    for key in KEPT.into_iter().chain(["name", "namespace"]) {
+    for key in KEPT.into_iter().chain(["name", "namespace", "resourceVersion"]) {
         match before.get(key) {
             Some(value) => metadata.insert(key.into(), value.clone()),
             None => metadata.remove(key),
@@ -136,18 +136,16 @@ pub fn count_generation(kind: &Kind, new: &mut Value, old: &Value) {
     if !kind.generation {
         return;
     }
-    let rest = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(top) = object.as_object_mut() {
-            top.remove("metadata");
-            top.remove("status");
-        }
-        object
-    };
-    if rest(new) != rest(old) {
+    if !counted(new).eq(counted(old)) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         new["metadata"]["generation"] = json!(generation + 1);
     }
+}
+
+/// The fields whose changes a generation counts.
+fn counted(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let fields = object.as_object().into_iter().flatten();
+    fields.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status"))
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.
