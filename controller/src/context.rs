@@ -75,9 +75,20 @@ pub(crate) fn delete_only(uid: Option<&String>) -> DeleteParams {
     DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() }
 }
 
-/// Replaces an object if it is still at the version that `changed` was made from, and waits for the view.
-pub(crate) async fn replace<K>(api: &Api<K>, view: &View<K>, changed: &K) -> Result<K, kube::Error>
-where
+/// What an object must be to be written and awaited.
+pub(crate) trait Written:
+    kube::Resource<DynamicType = ()>
+    + Clone
+    + Serialize
+    + DeserializeOwned
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Written for K where
     K: kube::Resource<DynamicType = ()>
         + Clone
         + Serialize
@@ -85,8 +96,12 @@ where
         + std::fmt::Debug
         + Send
         + Sync
-        + 'static,
+        + 'static
 {
+}
+
+/// Replaces an object if it is still at the version that `changed` was made from, and waits for the view.
+pub(crate) async fn replace<K: Written>(api: &Api<K>, view: &View<K>, changed: &K) -> Result<K, kube::Error> {
     let name = changed.meta().name.clone().unwrap_or_default();
     let written = api.replace(&name, &PostParams::default(), changed).await?;
     view.caught_up(&written).await;
@@ -94,17 +109,11 @@ where
 }
 
 /// As [`replace`], for the status.
-pub(crate) async fn replace_status<K>(api: &Api<K>, view: &View<K>, changed: &K) -> Result<K, kube::Error>
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + Serialize
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-{
+pub(crate) async fn replace_status<K: Written>(
+    api: &Api<K>,
+    view: &View<K>,
+    changed: &K,
+) -> Result<K, kube::Error> {
     let name = changed.meta().name.clone().unwrap_or_default();
     let written = api.replace_status(&name, &PostParams::default(), changed).await?;
     view.caught_up(&written).await;

@@ -12,14 +12,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::error::{Error, Result};
 use crate::term;
 
-/// What is connected.
-#[derive(Debug, Clone, Copy, Default)]
+/// What is connected: the flags of every command that joins a container.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Streams {
-    /// This process's stdin.
+    /// Pass stdin on
+    #[arg(long, short = 'i')]
     pub stdin: bool,
-    /// A terminal there.
+    /// A terminal
+    #[arg(long, short = 't')]
     pub tty: bool,
-    /// Say less.
+    /// Say less
+    #[arg(long, short = 'q')]
     pub quiet: bool,
 }
 

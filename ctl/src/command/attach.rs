@@ -16,23 +16,17 @@ pub struct Args {
     /// Which container
     #[arg(long, short = 'c')]
     pub container: Option<String>,
-    /// Pass stdin on
-    #[arg(long, short = 'i')]
-    pub stdin: bool,
-    /// A terminal
-    #[arg(long, short = 't')]
-    pub tty: bool,
-    /// Say less
-    #[arg(long, short = 'q')]
-    pub quiet: bool,
+    /// What is connected
+    #[command(flatten)]
+    pub streams: Streams,
 }
 
 /// Does it.
 pub async fn run(args: Args, session: &Session) -> Result<()> {
     let pod = exec::pod(session, &args.target).await?;
-    let container = exec::container(&pod, args.container.as_deref(), args.quiet)?;
-    let streams = Streams { stdin: args.stdin, tty: args.tty, quiet: args.quiet };
-    if args.stdin && args.tty && !args.quiet {
+    let container = exec::container(&pod, args.container.as_deref(), args.streams.quiet)?;
+    let streams = args.streams;
+    if args.streams.stdin && args.streams.tty && !args.streams.quiet {
         term::err("If you don't see a command prompt, try pressing enter.");
     }
     attach(session, &pod.namespace, &pod.name, &container, streams).await

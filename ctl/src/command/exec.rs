@@ -17,15 +17,9 @@ pub struct Args {
     /// Which container
     #[arg(long, short = 'c')]
     pub container: Option<String>,
-    /// Pass stdin on
-    #[arg(long, short = 'i')]
-    pub stdin: bool,
-    /// A terminal
-    #[arg(long, short = 't')]
-    pub tty: bool,
-    /// Say less
-    #[arg(long, short = 'q')]
-    pub quiet: bool,
+    /// What is connected
+    #[command(flatten)]
+    pub streams: Streams,
     /// The command, after --
     #[arg(last = true)]
     pub command: Vec<String>,
@@ -37,8 +31,8 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         return Err(Error::usage("you must specify at least one command for the container"));
     }
     let pod = pod(session, &args.target).await?;
-    let container = container(&pod, args.container.as_deref(), args.quiet)?;
-    let streams = Streams { stdin: args.stdin, tty: args.tty, quiet: args.quiet }.settled();
+    let container = container(&pod, args.container.as_deref(), args.streams.quiet)?;
+    let streams = args.streams.settled();
     let api: Api<k8s_openapi::api::core::v1::Pod> =
         Api::namespaced(session.rest().await?.client(), &pod.namespace);
     let process = api.exec(&pod.name, args.command, &streams.params(Some(&container))).await?;

@@ -57,15 +57,9 @@ pub struct Args {
     /// Attach when it runs
     #[arg(long)]
     pub attach: bool,
-    /// Keep stdin open and attach
-    #[arg(long, short = 'i')]
-    pub stdin: bool,
-    /// A terminal
-    #[arg(long, short = 't')]
-    pub tty: bool,
-    /// Say less
-    #[arg(long, short = 'q')]
-    pub quiet: bool,
+    /// What is connected
+    #[command(flatten)]
+    pub streams: Streams,
     /// More privileges
     #[arg(long)]
     pub privileged: bool,
@@ -99,9 +93,9 @@ pub fn object(args: &Args) -> Result<Value> {
     set("ports", args.port.map(|port| json!([{"containerPort": port}])));
     set("imagePullPolicy", args.image_pull_policy.as_ref().map(|policy| json!(policy)));
     set("securityContext", args.privileged.then(|| json!({"privileged": true})));
-    set("stdin", args.stdin.then_some(json!(true)));
-    set("stdinOnce", (args.stdin && args.replicas.is_none()).then_some(json!(true)));
-    set("tty", args.tty.then_some(json!(true)));
+    set("stdin", args.streams.stdin.then_some(json!(true)));
+    set("stdinOnce", (args.streams.stdin && args.replicas.is_none()).then_some(json!(true)));
+    set("tty", args.streams.tty.then_some(json!(true)));
     let key = if args.command { "command" } else { "args" };
     set(key, (!args.arguments.is_empty()).then(|| json!(args.arguments)));
 
@@ -152,7 +146,7 @@ fn pairs<'a>(pairs: impl Iterator<Item = &'a str>) -> Result<Map<String, Value>>
 
 /// Does it.
 pub async fn run(args: Args, session: &Session) -> Result<()> {
-    let attached = args.attach || args.stdin || args.tty;
+    let attached = args.attach || args.streams.stdin || args.streams.tty;
     if args.rm && !attached {
         return Err(Error::usage("--rm should only be used for attached containers"));
     }
@@ -211,10 +205,10 @@ async fn attach_and_wait(args: &Args, session: &Session, item: &select::Item) ->
     })
     .await?;
     if phase == "Running" {
-        if !args.quiet && args.stdin && args.tty {
+        if !args.streams.quiet && args.streams.stdin && args.streams.tty {
             term::err("If you don't see a command prompt, try pressing enter.");
         }
-        let streams = Streams { stdin: args.stdin, tty: args.tty, quiet: args.quiet };
+        let streams = args.streams;
         // It may have ended between the look and the attaching: then its log has all there is.
         if attach::attach(session, &item.namespace, &item.name, &args.name, streams).await.is_err() {
             logs::whole(session, &item.namespace, &item.name).await?;
