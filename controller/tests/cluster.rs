@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "cluster/api.rs"]
-mod api;
-
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -28,7 +25,7 @@ struct Cluster {
 
 impl Cluster {
     async fn start(config: Config) -> Self {
-        let client = api::Api::new().client();
+        let client = skiff_fakeapi::Api::new().client();
         let stop = CancellationToken::new();
         tokio::spawn(skiff_controller::run(config, client.clone(), stop.clone()));
         tokio::spawn(pretend(client.clone()));

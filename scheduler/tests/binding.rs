@@ -10,9 +10,6 @@ use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-#[path = "binding/api.rs"]
-mod api;
-
 struct World {
     pods: Api<Pod>,
     nodes: Api<Node>,
@@ -20,7 +17,7 @@ struct World {
 }
 
 fn start() -> World {
-    let client = api::Api::new().client();
+    let client = skiff_fakeapi::Api::new().client();
     let stop = CancellationToken::new();
     let config = skiff_scheduler::Config { leader_elect: false, ..Default::default() };
     tokio::spawn(skiff_scheduler::run(config, client.clone(), stop.clone()));

@@ -8,8 +8,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("skiff-storage", &[]),
     ("skiff-apiserver", &["skiff-api", "skiff-storage"]),
     ("skiff-runtime", &["skiff-api"]),
-    ("skiff-scheduler", &["skiff-api", "skiff-runtime"]),
-    ("skiff-controller", &["skiff-api", "skiff-runtime"]),
+    ("skiff-scheduler", &["skiff-api", "skiff-runtime", "skiff-fakeapi"]),
+    ("skiff-controller", &["skiff-api", "skiff-runtime", "skiff-fakeapi"]),
     ("skiff-nodeagent", &["skiff-api", "skiff-runtime"]),
     ("skiff-proxy", &["skiff-api", "skiff-runtime"]),
     ("skiff-ctl", &["skiff-api", "skiff-runtime"]),
@@ -26,6 +26,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "skiff-proxy",
         ],
     ),
+    // Stand-ins and drivers for tests.
+    ("skiff-fakeapi", &[]),
     ("skiff-tests", &[]),
 ];
 

@@ -1,4 +1,6 @@
-//! An API server small enough to be read in a minute: what a scheduler needs of one, in memory, without any checks.
+//! An API server small enough to be read in a minute, for tests of components: what they need of one, in memory,
+//! without any checks. It is not the API server that Skiff ships, so that a component is tested against the API and
+//! not against our own way of serving it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -15,11 +17,19 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// (group and version, plural, kind, namespaced)
-const KINDS: [(&str, &str, &str, bool); 4] = [
+const KINDS: [(&str, &str, &str, bool); 12] = [
     ("v1", "pods", "Pod", true),
+    ("v1", "services", "Service", true),
+    ("v1", "endpoints", "Endpoints", true),
+    ("v1", "configmaps", "ConfigMap", true),
+    ("v1", "serviceaccounts", "ServiceAccount", true),
     ("v1", "events", "Event", true),
     ("v1", "namespaces", "Namespace", false),
     ("v1", "nodes", "Node", false),
+    ("apps/v1", "replicasets", "ReplicaSet", true),
+    ("apps/v1", "deployments", "Deployment", true),
+    ("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", true),
+    ("coordination.k8s.io/v1", "leases", "Lease", true),
 ];
 
 type Answer = UnsyncBoxBody<Bytes, Infallible>;
@@ -32,6 +42,7 @@ struct State {
     log: Vec<(u64, &'static str, Name, Value)>,
 }
 
+/// The server.
 pub struct Api {
     state: Mutex<State>,
     revision: watch::Sender<u64>,
@@ -47,10 +58,12 @@ struct Target {
 }
 
 impl Api {
+    /// One that holds nothing.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), revision: watch::channel(1).0 })
     }
 
+    /// A client of it, without sockets.
     pub fn client(self: &Arc<Self>) -> kube::Client {
         let api = self.clone();
         kube::Client::new(
@@ -63,13 +76,16 @@ impl Api {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        self.state.lock().expect("no holder of this lock panics")
     }
 
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Response<Answer> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().trim_matches('/').to_owned();
-        let body = body.collect().await.unwrap().to_bytes();
+        if let Some(found) = discovery(&path) {
+            return whole(200, &found);
+        }
+        let body = body.collect().await.expect("a body in memory can be read").to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let Some(target) = parse(&path) else { return failure(404, "NotFound") };
         let query = parts.uri.query().unwrap_or_default();
@@ -136,13 +152,31 @@ impl Api {
         object
     }
 
+    fn bind(&self, target: &Target, binding: &Value) -> Response<Answer> {
+        let mut state = self.lock();
+        let Some(mut pod) = state.objects.get(&target.key()).cloned() else {
+            return failure(404, "NotFound");
+        };
+        if !pod["spec"]["nodeName"].is_null() {
+            return failure(409, "Conflict");
+        }
+        pod["spec"]["nodeName"] = binding["target"]["name"].clone();
+        self.commit(&mut state, "MODIFIED", target.key(), pod);
+        whole(201, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+    }
+
     fn create(&self, mut target: Target, mut object: Value) -> Response<Answer> {
-        let id = format!("uid-{}", *self.revision.borrow());
+        let id = uuid::Uuid::new_v4().to_string();
         let meta = &mut object["metadata"];
         if meta["name"].is_null() {
-            meta["name"] = format!("{}{}", meta["generateName"].as_str().unwrap(), id).into();
+            meta["name"] = format!(
+                "{}{}",
+                meta["generateName"].as_str().expect("an object has a name, or how to make one"),
+                &id[..5]
+            )
+            .into();
         }
-        target.name = meta["name"].as_str().unwrap().to_owned();
+        target.name = meta["name"].as_str().expect("a name is text").to_owned();
         meta["uid"] = id.into();
         meta["generation"] = 1.into();
         meta["creationTimestamp"] = jiff::Timestamp::now().to_string().into();
@@ -161,19 +195,6 @@ impl Api {
         whole(201, &self.commit(&mut state, "ADDED", target.key(), object))
     }
 
-    fn bind(&self, target: &Target, binding: &Value) -> Response<Answer> {
-        let mut state = self.lock();
-        let Some(mut pod) = state.objects.get(&target.key()).cloned() else {
-            return failure(404, "NotFound");
-        };
-        if !pod["spec"]["nodeName"].is_null() {
-            return failure(409, "Conflict");
-        }
-        pod["spec"]["nodeName"] = binding["target"]["name"].clone();
-        self.commit(&mut state, "MODIFIED", target.key(), pod);
-        whole(201, &json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
-    }
-
     fn change(&self, target: &Target, change: impl FnOnce(Value) -> Value) -> Response<Answer> {
         let mut state = self.lock();
         let Some(old) = state.objects.get(&target.key()).cloned() else { return failure(404, "NotFound") };
@@ -187,7 +208,8 @@ impl Api {
             if target.subresource == "status" { sent["status"].clone() } else { old["status"].clone() };
         new["metadata"]["generation"] = old["metadata"]["generation"].clone();
         if new["spec"] != old["spec"] {
-            new["metadata"]["generation"] = (old["metadata"]["generation"].as_i64().unwrap() + 1).into();
+            new["metadata"]["generation"] =
+                (old["metadata"]["generation"].as_i64().expect("create counts from one") + 1).into();
         }
         if new == old {
             return whole(200, &old);
@@ -268,7 +290,7 @@ fn merge(object: &mut Value, patch: &Value) {
     }
     for (name, value) in fields {
         if value.is_null() {
-            object.as_object_mut().unwrap().remove(name);
+            object.as_object_mut().expect("objects are maps").remove(name);
         } else {
             merge(&mut object[name], value);
         }
@@ -300,8 +322,40 @@ fn parse(path: &str) -> Option<Target> {
     })
 }
 
+fn discovery(path: &str) -> Option<Value> {
+    let groups = ["apps", "discovery.k8s.io", "coordination.k8s.io"];
+    let version = |group: &&str| {
+        let version = json!({"groupVersion": format!("{group}/v1"), "version": "v1"});
+        json!({"name": group, "versions": [version], "preferredVersion": version})
+    };
+    let resources = |group_version: &str| {
+        let of_group = KINDS.iter().filter(|(group, ..)| *group == group_version);
+        let resource = |(_, plural, kind, namespaced): &(&str, &str, &str, bool)| {
+            let verbs = ["list", "watch", "get", "create", "update", "patch", "delete", "deletecollection"];
+            json!({"name": plural, "singularName": "", "kind": kind, "namespaced": namespaced, "verbs": verbs})
+        };
+        let resources: Vec<_> = of_group.map(resource).collect();
+        json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": resources})
+    };
+    Some(match path {
+        "version" => json!({
+            "major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "", "gitTreeState": "", "buildDate": "",
+            "goVersion": "", "compiler": "", "platform": "",
+        }),
+        "api" => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+        "apis" => json!({"kind": "APIGroupList", "groups": groups.iter().map(version).collect::<Vec<_>>()}),
+        "api/v1" => resources("v1"),
+        _ => resources(
+            path.strip_prefix("apis/").filter(|group| groups.iter().any(|g| *group == format!("{g}/v1")))?,
+        ),
+    })
+}
+
 fn whole(code: u16, object: &Value) -> Response<Answer> {
-    Response::builder().status(code).body(Answer::new(Full::from(object.to_string()))).unwrap()
+    Response::builder()
+        .status(code)
+        .body(Answer::new(Full::from(object.to_string())))
+        .expect("the code is valid")
 }
 
 fn failure(code: u16, reason: &str) -> Response<Answer> {
