@@ -2,7 +2,7 @@
 //!
 //! Every request, an in-process one too, passes identify → authorize → handle and carries one
 //! [`context::Context`]. A kind is data: all kinds are served by the same handlers ([`read`],
-//! [`write`], [`watch`]), from one [`cache::Cache`].
+//! [`mod@write`], [`watch`]), from one [`cache::Cache`].
 //!
 //! Invariants:
 //! - an answer never shows what is not durable;

@@ -1,7 +1,7 @@
 //! Skiff's scheduler: which node a pod goes to.
 //!
 //! Deciding is [`schedule::schedule`]: pure, from a pod and an immutable snapshot of the nodes to a
-//! node, or to a reason for every node. The shell around it ([`shell`]) keeps the snapshot, the
+//! node, or to a reason for every node. The shell around it (`shell`) keeps the snapshot, the
 //! order of the pods that wait, and binds.
 //!
 //! It never writes a pod's spec, only binds; and never trusts its own memory longer than the API
