@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Process, Registry, eventually, output, try_output};
+use crate::{Process, Registry, eventually, machine, output, try_output};
 
 /// An engine with its own directories and socket; what it holds goes with it.
 pub struct Engine {
@@ -14,6 +14,7 @@ pub struct Engine {
 impl Engine {
     /// Starts an engine, which pulls through `mirror` if given.
     pub fn start(mirror: Option<&Registry>) -> Self {
+        machine::enter();
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let path = |name: &str| dir.path().join(name).display().to_string();
         let mut command = Command::new("dockerd");

@@ -1,9 +1,10 @@
 //! What tests of the whole system stand on: an engine of their own, a cluster, and its clients.
 //!
-//! The user's engine and cluster are never touched: everything here has its own directories,
-//! sockets and ports, and ends with the test.
+//! The user's engine, network and cluster are never touched: everything here has its own directories,
+//! sockets and [network](machine), and ends with the test.
 
 mod engine;
+pub mod machine;
 mod process;
 pub mod registry;
 
@@ -33,6 +34,7 @@ pub fn repository(path: &str) -> PathBuf {
 
 /// A port on loopback that was free a moment ago.
 pub fn free_port() -> u16 {
+    machine::enter();
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
     listener.local_addr().expect("a bound socket has an address").port()
 }
