@@ -31,8 +31,9 @@ check: ## format, lints, docs, and which crate may import which
 	cargo test -q -p skiff --test imports
 
 bench: ## measure, and write bench/RESULTS.md
+	@scripts/packages.sh build engine test
 	@$(MAKE) --no-print-directory build
-	@bench/run.sh $(BIN)
+	cargo run --release -p skiff-bench -- --bin $(BIN)
 
 install: build ## put binaries, completions and systemd units in place
 	@scripts/install.sh $(BIN)

@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Stand-ins and drivers for tests.
     ("skiff-fakeapi", &[]),
     ("skiff-tests", &[]),
+    ("skiff-bench", &["skiff-tests"]),
 ];
 
 #[test]
