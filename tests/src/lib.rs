@@ -5,6 +5,7 @@
 
 mod engine;
 pub mod machine;
+mod place;
 mod process;
 pub mod registry;
 
@@ -14,6 +15,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use engine::Engine;
+pub use place::{Place, ip};
 pub use process::Process;
 pub use registry::Registry;
 use serde_json::Value;
@@ -150,6 +152,24 @@ impl Cluster {
     pub fn get(&self, words: &[&str]) -> Value {
         let words: Vec<&str> = [&["get", "-o", "json"], words].concat();
         serde_json::from_str(&self.ctl(&words)).expect("ctl prints JSON")
+    }
+
+    /// Applies an object, or a list of them.
+    pub fn apply(&self, object: &Value) {
+        let path = self.dir.path().join("applied.json");
+        std::fs::write(&path, object.to_string()).expect("a file can be written");
+        self.ctl(&["apply", "-f", path.to_str().expect("temporary paths are text")]);
+    }
+
+    /// What a command in a pod answers, or how it failed.
+    pub fn exec(&self, pod: &str, words: &[&str]) -> Result<String, String> {
+        self.try_ctl(&[&["exec", pod, "--"], words].concat())
+    }
+
+    /// The inside of a pod's network.
+    pub fn place(&self, pod: &str) -> Place {
+        let id = self.ctl(&["get", "pod", pod, "-o", "jsonpath={.status.containerStatuses[0].containerID}"]);
+        Place::of_container(&self.engine, id.trim_start_matches("docker://"))
     }
 
     /// Waits until a Deployment has so many ready pods; answers with the pods' names.

@@ -1,29 +1,35 @@
-//! The machine that a test has for itself: a network namespace.
+//! The machine that a test has for itself: a network namespace, and the mounts that go with it.
 //!
 //! Rules, interfaces, addresses and ports in it are the test's own, so that tests of the whole system run beside
 //! each other and never touch the network of the machine that runs them.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::process::Command;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::output;
 
-/// The address of the machine on its outside interface, `eth0`, a bridge with nothing behind it.
+/// The address of the machine on its outside interface, `eth0`, a bridge with nothing behind it at first.
 pub const ADDRESS: &str = "198.51.100.10";
+
+/// The next machine: the default route leads there, and it is the resolver that `/etc/resolv.conf` names. Nobody is
+/// there unless the test makes [`Place::outside`](crate::Place::outside).
+pub const GATEWAY: &str = "198.51.100.1";
 
 thread_local! {
     static ENTERED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Moves this thread, and all that it starts from now on, into a network of its own: loopback, and an `eth0` with
-/// [`ADDRESS`] and a default route that leads nowhere. The second call does nothing.
+/// [`ADDRESS`] and a default route to [`GATEWAY`]. The second call does nothing.
 pub fn enter() {
     if ENTERED.replace(true) {
         return;
     }
-    unshare(CloneFlags::CLONE_NEWNET).expect("the test's own network needs root");
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("the test's own network needs root");
     for words in [
         "link set lo up",
         "link add eth0 type bridge",
@@ -33,4 +39,25 @@ pub fn enter() {
     ] {
         output(Command::new("ip").args(words.split(' ')));
     }
+    own_mounts().expect("the test's own mounts need root");
+}
+
+/// `/sys` of this network (settings of its interfaces are files there), and a resolver of the test's own.
+fn own_mounts() -> std::io::Result<()> {
+    let none: Option<&str> = None;
+    let dir = tempfile::tempdir()?.keep();
+    let bind = |from: &Path, to: &Path| mount(Some(from), to, none, MsFlags::MS_BIND | MsFlags::MS_REC, none);
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    // The control groups are mounted below /sys and are to stay there.
+    let groups = Path::new("/sys/fs/cgroup");
+    bind(groups, &dir)?;
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none)?;
+    bind(&dir, groups)?;
+    umount2(&dir, MntFlags::MNT_DETACH)?;
+    let resolver = dir.join("resolv.conf");
+    std::fs::write(&resolver, format!("nameserver {GATEWAY}\n"))?;
+    bind(&resolver, Path::new("/etc/resolv.conf"))?;
+    // The mount keeps the file when its name goes.
+    std::fs::remove_file(&resolver)?;
+    std::fs::remove_dir(&dir)
 }

@@ -70,7 +70,8 @@ pub fn nginx_root(dir: &Path) -> PathBuf {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link can be made");
     }
     let config = "daemon off;\nuser root;\nerror_log /dev/stderr;\nevents {}\nhttp {\n  access_log /dev/stdout;\n  \
-                  server {\n    listen 80;\n    location / { return 200 \"$hostname\\n\"; }\n  }\n}\n";
+                  server {\n    listen 80;\n    location / { return 200 \"$hostname\\n\"; }\n    \
+                  location /client { return 200 \"$remote_addr\\n\"; }\n  }\n}\n";
     std::fs::write(root.join("etc/nginx/nginx.conf"), config).expect("the configuration can be written");
     std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").expect("a file can be written");
     std::fs::write(root.join("etc/group"), "root:x:0:\n").expect("a file can be written");
