@@ -29,6 +29,8 @@ pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Re
     let path = request.uri().path();
     let accept = Accept::parse(request.headers().get(header::ACCEPT));
     let registry = app.registry.load();
+    // Clients up to 1.29 ask for v2beta1 too, which upstream no longer serves: they get the plain form.
+    let whole = accept.aggregated.as_deref() == Some("v2");
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let found = match parts.as_slice() {
         ["healthz" | "livez", ..] => return Ok(text(200, "ok")),
@@ -40,8 +42,8 @@ pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Re
             });
         }
         ["version"] => version(),
-        ["api"] if accept.aggregated.is_some() => return Ok(aggregated(request, &registry, true)),
-        ["apis"] if accept.aggregated.is_some() => return Ok(aggregated(request, &registry, false)),
+        ["api"] if whole => return Ok(aggregated(request, &registry, true)),
+        ["apis"] if whole => return Ok(aggregated(request, &registry, false)),
         ["api"] => json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{

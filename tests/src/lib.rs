@@ -8,6 +8,7 @@ pub mod machine;
 mod place;
 mod process;
 pub mod registry;
+pub mod session;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -42,14 +43,20 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until `look` finds something; fails with what it saw last.
-pub fn eventually<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(what: &str, seconds: u64, look: impl FnMut() -> Result<T, String>) -> T {
+    match within(seconds, look) {
+        Ok(found) => found,
+        Err(seen) => panic!("{what}: not within {seconds} s; last seen: {seen}"),
+    }
+}
+
+/// Waits until `look` finds something, or gives what it saw last.
+pub fn within<T>(seconds: u64, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let until = Instant::now() + Duration::from_secs(seconds);
     loop {
         match look() {
-            Ok(found) => return found,
-            Err(seen) if Instant::now() > until => {
-                panic!("{what}: not within {seconds} s; last seen: {seen}")
-            }
+            Ok(found) => return Ok(found),
+            Err(seen) if Instant::now() > until => return Err(seen),
             // Between looks, not instead of them.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
@@ -74,10 +81,10 @@ pub fn try_output(command: &mut Command) -> Result<String, String> {
     Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// A cluster: one `skiff up`, with its engine.
+/// A cluster: one `skiff up`, with its engine unless its runtime is simulated.
 pub struct Cluster {
     process: Option<Process>,
-    engine: Engine,
+    engine: Option<Engine>,
     dir: tempfile::TempDir,
     port: u16,
     extra: Vec<String>,
@@ -91,6 +98,16 @@ impl Cluster {
 
     /// Starts a cluster with further words for `skiff up`.
     pub fn start_with(engine: Engine, extra: &[&str]) -> Self {
+        Self::new(Some(engine), extra)
+    }
+
+    /// Starts a cluster whose pods are simulated: no engine is needed, and it is there in a second or two.
+    pub fn simulated(extra: &[&str]) -> Self {
+        machine::enter();
+        Self::new(None, &[&["--runtime", "simulated"], extra].concat())
+    }
+
+    fn new(engine: Option<Engine>, extra: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let extra = extra.iter().map(|word| (*word).to_owned()).collect();
         let mut cluster = Self { process: None, engine, dir, port: free_port(), extra };
@@ -105,7 +122,7 @@ impl Cluster {
             .args(["up", "--listen", &format!("127.0.0.1:{}", self.port), "--data-dir"])
             .arg(self.dir.path())
             .args(&self.extra)
-            .env("DOCKER_HOST", self.engine.host());
+            .env("DOCKER_HOST", self.engine_host());
         let process = Process::start(command, &self.dir.path().join("log"));
         process.wait_for_line("ready", 90);
         self.process = Some(process);
@@ -120,7 +137,14 @@ impl Cluster {
 
     /// The engine.
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        self.engine.as_ref().expect("a simulated cluster is not asked for its engine")
+    }
+
+    /// Without an engine a socket that nobody serves, so that the user's engine is never found by default.
+    fn engine_host(&self) -> String {
+        self.engine
+            .as_ref()
+            .map_or_else(|| format!("unix://{}", self.dir.path().join("none").display()), Engine::host)
     }
 
     /// The cluster's data.
@@ -128,8 +152,13 @@ impl Cluster {
         self.dir.path()
     }
 
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+
     fn client(&self, mut command: Command, words: &[&str]) -> Command {
-        command.args(words).env("KUBECONFIG", self.dir.path().join("kubeconfig")).env("NO_PROXY", "*");
+        command.args(words).env("KUBECONFIG", self.kubeconfig()).env("NO_PROXY", "*");
         command
     }
 
@@ -169,7 +198,7 @@ impl Cluster {
     /// The inside of a pod's network.
     pub fn place(&self, pod: &str) -> Place {
         let id = self.ctl(&["get", "pod", pod, "-o", "jsonpath={.status.containerStatuses[0].containerID}"]);
-        Place::of_container(&self.engine, id.trim_start_matches("docker://"))
+        Place::of_container(self.engine(), id.trim_start_matches("docker://"))
     }
 
     /// Waits until a Deployment has so many ready pods; answers with the pods' names.
@@ -200,7 +229,7 @@ impl Drop for Cluster {
         let mut down = Command::new(bin("skiff"));
         down.args(["down", "--purge", "--data-dir"])
             .arg(self.dir.path())
-            .env("DOCKER_HOST", self.engine.host());
+            .env("DOCKER_HOST", self.engine_host());
         if let Err(error) = try_output(&mut down) {
             eprintln!("skiff down failed: {error}");
         }
