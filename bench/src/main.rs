@@ -11,7 +11,7 @@ mod report;
 mod subject;
 mod tree;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use hyper::body::Bytes;
@@ -38,6 +38,9 @@ struct Options {
     /// The etcd that both stand on.
     #[arg(long, env = "PEER_ETCD", default_value = "etcd")]
     etcd: PathBuf,
+    /// Only creates pods, on the server of this kubeconfig, for a profiler to look at.
+    #[arg(long)]
+    creates_on: Option<PathBuf>,
     /// Where the table is kept.
     #[arg(long, default_value = "bench/RESULTS.md")]
     out: PathBuf,
@@ -45,10 +48,27 @@ struct Options {
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    // Before any thread: all of them shall be in this network.
-    machine::enter();
+    if options.creates_on.is_none() {
+        // Before any thread: all of them shall be in this network.
+        machine::enter();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(measure(&options))
+    runtime.block_on(async {
+        match &options.creates_on {
+            Some(kubeconfig) => creates_on(kubeconfig, options.count).await,
+            None => measure(&options).await,
+        }
+    })
+}
+
+async fn creates_on(kubeconfig: &Path, count: usize) -> anyhow::Result<()> {
+    let server = connection::Server::from_kubeconfig(kubeconfig).await?;
+    load::prepare(&server).await?;
+    let run = std::process::id() as usize;
+    let sample =
+        load::run(&server, &tree::Tree(Vec::new()), count, 16, move |n| load::create_pod(run, n)).await?;
+    eprintln!("{}", rate(sample).1);
+    Ok(())
 }
 
 async fn measure(options: &Options) -> anyhow::Result<()> {
@@ -67,10 +87,10 @@ async fn node(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     pod::image(&engine)?;
     let mut starts = Vec::new();
     for _ in 0..5 {
-        starts.push(subject::skiff(&options.bin, &[], Some(&engine.host())).await?.start_s);
+        starts.push(subject::skiff(&options.bin, &["up"], Some(&engine.host())).await?.start_s);
     }
     report.less("start to ready, one Docker node", None, seconds(median(starts)), "1 s");
-    let subject = subject::skiff(&options.bin, &[], Some(&engine.host())).await?;
+    let subject = subject::skiff(&options.bin, &["up"], Some(&engine.host())).await?;
     // Idle is a state of rest, not a condition to wait for.
     tokio::time::sleep(std::time::Duration::from_secs(10)).await;
     report.less(
@@ -98,7 +118,7 @@ async fn node(options: &Options, report: &mut Report) -> anyhow::Result<()> {
 async fn starts(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let (mut peers, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..5 {
-        ours.push(subject::skiff(&options.bin, &["--nodes", "0"], None).await?.start_s);
+        ours.push(subject::skiff(&options.bin, &["apiserver"], None).await?.start_s);
         if let Some(peer) = peer(options).await? {
             peers.push(peer.start_s);
         }
@@ -115,10 +135,8 @@ async fn api(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         None => None,
     };
     let etcd = subject::etcd(&options.etcd).await?;
-    let on_etcd =
-        Figures::take(subject::skiff_on_etcd(&options.bin, etcd, &["--nodes", "0"]).await?, options).await?;
-    let embedded =
-        Figures::take(subject::skiff(&options.bin, &["--nodes", "0"], None).await?, options).await?;
+    let on_etcd = Figures::take(subject::skiff_on_etcd(&options.bin, etcd).await?, options).await?;
+    let embedded = Figures::take(subject::skiff(&options.bin, &["apiserver"], None).await?, options).await?;
     let peer = peer.as_ref();
     for (name, ours, aim) in [("embedded", &embedded, "6 ×, at 64 8 ×"), ("etcd", &on_etcd, "3 ×")] {
         for (index, connections) in CREATES.iter().enumerate() {

@@ -52,12 +52,15 @@ pub struct Subject {
     others: Vec<TempDir>,
 }
 
-/// Starts `skiff up` with further words, and waits for the line that says ready.
+/// Starts `skiff` with these words (`up` or `apiserver` first), and waits for the line that says ready.
 pub async fn skiff(bin: &Path, words: &[&str], engine: Option<&str>) -> anyhow::Result<Subject> {
     let dir = tempfile::tempdir()?;
     let mut command = Command::new(bin.join("skiff"));
-    command.args(["up", "--listen", &format!("127.0.0.1:{}", free_port()), "--data-dir"]).arg(dir.path());
-    command.args(words).stdout(Stdio::piped());
+    command
+        .args(words)
+        .args(["--listen", &format!("127.0.0.1:{}", free_port()), "--data-dir"])
+        .arg(dir.path());
+    command.stdout(Stdio::piped());
     if let Some(host) = engine {
         command.env("DOCKER_HOST", host);
     }
@@ -101,18 +104,17 @@ pub async fn etcd(program: &Path) -> anyhow::Result<Etcd> {
     Ok(Etcd { url, running, dir })
 }
 
-/// Skiff on an etcd; the etcd's cost counts as its own.
-pub async fn skiff_on_etcd(bin: &Path, etcd: Etcd, words: &[&str]) -> anyhow::Result<Subject> {
-    let words = [&["--etcd-servers", &etcd.url], words].concat();
-    let mut subject = skiff(bin, &words, None).await?;
+/// The API server on an etcd; the etcd's cost counts as its own.
+pub async fn skiff_on_etcd(bin: &Path, etcd: Etcd) -> anyhow::Result<Subject> {
+    let mut subject = skiff(bin, &["apiserver", "--etcd-servers", &etcd.url], None).await?;
     subject.take(etcd);
     Ok(subject)
 }
 
-/// kube-apiserver on an etcd, with the credentials that `skiff up` makes.
+/// kube-apiserver on an etcd, with the credentials that `skiff apiserver` makes.
 pub async fn upstream(bin: &Path, apiserver: &Path, etcd: Etcd) -> anyhow::Result<Subject> {
     // Started once for its certificates and kubeconfig, which fit any API server at that address.
-    let mut subject = skiff(bin, &["--nodes", "0"], None).await?;
+    let mut subject = skiff(bin, &["apiserver"], None).await?;
     subject.running.clear();
     let pki = |name: &str| subject.dir.path().join("pki").join(name).display().to_string();
     let port = subject.server.port();
