@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::negotiate::{self, Accept};
 use crate::node::NodeDialer;
 use crate::request::{self, Query, RequestInfo};
+use crate::security::authenticate::ShownCertificate;
 use crate::security::{
     self, Attributes, Authenticator, Authorizer, Credentials, Decision, ServiceAccountTokens, User,
 };
@@ -69,8 +70,8 @@ pub struct App {
 pub enum Identity {
     /// A component in this process; only the binary builds this.
     Known(User),
-    /// The DER of a client certificate that TLS has verified.
-    Certificate(Arc<[u8]>),
+    /// A client certificate that TLS has verified.
+    Certificate(Arc<ShownCertificate>),
     /// Whoever the request's own credentials say.
     Unknown,
 }
@@ -183,7 +184,7 @@ impl App {
     fn identify(&self, request: &Request<Body>, identity: Identity) -> Result<User, Status> {
         let certificate = match &identity {
             Identity::Known(user) => return Ok(user.clone()),
-            Identity::Certificate(der) => Some(&**der),
+            Identity::Certificate(shown) => Some(&**shown),
             Identity::Unknown => None,
         };
         let authorization =

@@ -3,9 +3,10 @@
 use std::sync::{Arc, RwLock};
 
 use serde_json::Value;
+use skiff_api::kind::Kind;
 
 use crate::app::App;
-use crate::cache::{Cache, KindCache};
+use crate::cache::{Cache, Item, KindCache};
 use crate::security::rbac::rule::Rule;
 use crate::security::{Attributes, Authority, Authorizer, Decision, User};
 
@@ -46,55 +47,77 @@ impl Live {
     }
 }
 
-/// What the authorizers are made of: group and resource.
-const SOURCES: &[(&str, &str)] = &[
-    ("rbac.authorization.k8s.io", "clusterroles"),
-    ("rbac.authorization.k8s.io", "clusterrolebindings"),
-    ("rbac.authorization.k8s.io", "roles"),
-    ("rbac.authorization.k8s.io", "rolebindings"),
-    ("", "pods"),
-    ("", "persistentvolumes"),
-    ("storage.k8s.io", "volumeattachments"),
+/// What the authorizers are made of: group and resource, and the field without which an object of it says nothing.
+const SOURCES: &[(&str, &str, Option<&str>)] = &[
+    ("rbac.authorization.k8s.io", "clusterroles", None),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", None),
+    ("rbac.authorization.k8s.io", "roles", None),
+    ("rbac.authorization.k8s.io", "rolebindings", None),
+    ("", "pods", Some("spec.nodeName")),
+    ("", "persistentvolumes", None),
+    ("storage.k8s.io", "volumeattachments", None),
 ];
 
 /// Feeds the authorizers from the cache until the server stops.
 pub fn follow(app: &Arc<App>) {
-    for (group, resource) in SOURCES {
+    for (group, resource, needed) in SOURCES {
         if let Some(cache) = app.cache.find(group, resource) {
-            let after = fill(app, &cache);
-            tokio::spawn(follow_one(app.clone(), cache, after));
+            let source = Source { needed: needed.and_then(|path| field(cache.kind(), path)), cache };
+            let after = source.fill(app);
+            tokio::spawn(follow_one(app.clone(), source, after));
         }
     }
 }
 
-fn fill(app: &App, cache: &KindCache) -> u64 {
-    let (kind, snapshot) = (cache.kind(), cache.snapshot());
-    for item in snapshot.items.values() {
-        app.authorizer.change(&kind.kind, None, Some(&item.object(kind, &kind.stored().name)));
-    }
-    snapshot.revision
+fn field(kind: &Kind, path: &str) -> Option<usize> {
+    kind.selectable.iter().position(|one| one == path)
 }
 
-async fn follow_one(app: Arc<App>, cache: Arc<KindCache>, mut after: u64) {
-    let kind = cache.kind().clone();
-    let version = kind.stored().name.clone();
+/// A kind that authorizers are made of.
+struct Source {
+    cache: Arc<KindCache>,
+    /// The place of the selectable field without which an object says nothing and is not decoded.
+    needed: Option<usize>,
+}
+
+impl Source {
+    /// The object, if it says something.
+    fn object(&self, item: &Item) -> Option<Value> {
+        let kind = self.cache.kind();
+        let says = self.needed.is_none_or(|at| !item.fields[at].is_empty());
+        says.then(|| item.object(kind, &kind.stored().name))
+    }
+
+    /// Takes in all that is there; answers with the revision that it is of.
+    fn fill(&self, app: &App) -> u64 {
+        let snapshot = self.cache.snapshot();
+        for object in snapshot.items.values().filter_map(|item| self.object(item)) {
+            app.authorizer.change(&self.cache.kind().kind, None, Some(&object));
+        }
+        snapshot.revision
+    }
+}
+
+async fn follow_one(app: Arc<App>, source: Source, mut after: u64) {
+    let cache = &source.cache;
     let mut revisions = cache.subscribe();
     loop {
         revisions.borrow_and_update();
         match cache.changes(after) {
             Ok((changes, revision)) => {
                 for change in changes {
-                    let object = |item: &Option<Arc<crate::cache::Item>>| {
-                        item.as_ref().map(|item| item.object(&kind, &version))
-                    };
+                    let object =
+                        |item: &Option<Arc<Item>>| item.as_ref().and_then(|item| source.object(item));
                     let (old, new) = (object(&change.old), object(&change.new));
-                    app.authorizer.change(&kind.kind, old.as_ref(), new.as_ref());
+                    if old.is_some() || new.is_some() {
+                        app.authorizer.change(&cache.kind().kind, old.as_ref(), new.as_ref());
+                    }
                 }
                 after = revision;
             }
             // Too far behind: what is there now is put in again; what went meanwhile is found by
             // the revision that no longer has it.
-            Err(_) => after = fill(&app, &cache),
+            Err(_) => after = source.fill(&app),
         }
         tokio::select! {
             changed = revisions.changed() => if changed.is_err() { return },

@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Identity};
+use crate::security::authenticate::ShownCertificate;
 
 /// How long a client may take to say hello.
 const HANDSHAKE_S: u64 = 10;
@@ -51,7 +52,7 @@ async fn connection(app: Arc<App>, acceptor: TlsAcceptor, stream: TcpStream, shu
     let handshake = tokio::time::timeout(Duration::from_secs(HANDSHAKE_S), acceptor.accept(stream));
     let Ok(Ok(stream)) = handshake.await else { return };
     let identity = match stream.get_ref().1.peer_certificates().and_then(<[CertificateDer<'_>]>::first) {
-        Some(certificate) => Identity::Certificate(certificate.as_ref().into()),
+        Some(certificate) => Identity::Certificate(Arc::new(ShownCertificate::read(certificate))),
         None => Identity::Unknown,
     };
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {

@@ -1,10 +1,13 @@
 //! One object as the cache keeps it: its bytes, and what selectors look at.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use skiff_api::kind::Kind;
 use skiff_storage::Revision;
 
@@ -25,29 +28,23 @@ pub struct Item {
 
 impl Item {
     /// Reads a stored object; `None` if it is not one.
+    ///
+    /// What is stored is not decoded and encoded again: its parts are taken apart where something is looked at, and
+    /// put together with the revision.
     pub fn read(kind: &Kind, key: &str, stored: &[u8], revision: Revision) -> Option<Self> {
-        Self::of(kind, key, serde_json::from_slice(stored).ok()?, revision)
-    }
-
-    /// From a decoded object.
-    pub fn of(kind: &Kind, key: &str, mut object: Value, revision: Revision) -> Option<Self> {
-        let fields = kind.selectable.iter().map(|path| text_at(&object, path)).collect();
-        let top = object.as_object_mut()?;
-        top.remove("kind");
-        top.remove("apiVersion");
-        let metadata = top.get_mut("metadata")?.as_object_mut()?;
-        metadata.insert("resourceVersion".into(), revision.to_string().into());
-        let labels = metadata
-            .get("labels")
-            .and_then(Value::as_object)
-            .map(|labels| {
-                labels
-                    .iter()
-                    .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-                    .collect()
+        let top: Parts<'_> = serde_json::from_slice(stored).ok()?;
+        let metadata: Parts<'_> = top.get("metadata").and_then(parts)?;
+        let labels: BTreeMap<String, Value> = metadata.get("labels").and_then(parts).unwrap_or_default();
+        let labels = labels
+            .into_iter()
+            .filter_map(|(key, value)| match value {
+                Value::String(value) => Some((key, value)),
+                _ => None,
             })
-            .unwrap_or_default();
-        let body = serde_json::to_vec(&object).ok()?.into();
+            .collect();
+        let mut opened = vec![("metadata", metadata)];
+        let fields = kind.selectable.iter().map(|path| text_at(&top, &mut opened, path)).collect();
+        let body = with_revision(&top, &opened[0].1, revision, stored.len());
         Some(Self { key: key.into(), revision, body, labels, fields })
     }
 
@@ -99,19 +96,111 @@ impl Item {
     }
 }
 
-/// The scalar at a path such as `spec.nodeName`, as field selectors compare it.
-fn text_at(object: &Value, path: &str) -> String {
-    let mut at = object;
-    for part in path.split('.') {
-        match at.get(part) {
-            Some(next) => at = next,
-            None => return String::new(),
+/// The members of an object, each as it is written.
+type Parts<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+fn parts<'a, T: Deserialize<'a>>(raw: &&'a RawValue) -> Option<T> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// The bytes that stand in a list: no `kind` and `apiVersion`, but the revision.
+fn with_revision(top: &Parts<'_>, metadata: &Parts<'_>, revision: Revision, size: usize) -> Bytes {
+    let revision = format!("\"{revision}\"");
+    let mut out = String::with_capacity(size + 40);
+    let mut separator = '{';
+    for (name, raw) in top {
+        if matches!(&**name, "kind" | "apiVersion") {
+            continue;
         }
+        write_name(&mut out, separator, name);
+        separator = ',';
+        if name != "metadata" {
+            out.push_str(raw.get());
+            continue;
+        }
+        let mut inner = '{';
+        let before = metadata.iter().filter(|(name, _)| &***name < "resourceVersion");
+        let after = metadata.iter().filter(|(name, _)| &***name > "resourceVersion");
+        for (name, text) in before
+            .map(|(name, raw)| (&**name, raw.get()))
+            .chain([("resourceVersion", revision.as_str())])
+            .chain(after.map(|(name, raw)| (&**name, raw.get())))
+        {
+            write_name(&mut out, inner, name);
+            out.push_str(text);
+            inner = ',';
+        }
+        out.push('}');
     }
-    match at {
-        Value::String(text) => text.clone(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(value) => value.to_string(),
-        _ => String::new(),
+    out.push('}');
+    out.into_bytes().into()
+}
+
+fn write_name(out: &mut String, separator: char, name: &str) {
+    out.push(separator);
+    out.push_str(&Value::from(name).to_string());
+    out.push(':');
+}
+
+/// The scalar at a path such as `spec.nodeName`, as field selectors compare it. What was `opened` for one path need not
+/// be taken apart again for the next.
+fn text_at<'a, 'k>(top: &Parts<'a>, opened: &mut Vec<(&'k str, Parts<'a>)>, path: &'k str) -> String {
+    let mut names = path.split('.');
+    let first = names.next().unwrap_or_default();
+    let mut raw = match names.next() {
+        None => top.get(first).copied(),
+        Some(second) => {
+            let at = opened.iter().position(|(name, _)| *name == first).unwrap_or_else(|| {
+                opened.push((first, top.get(first).and_then(parts).unwrap_or_default()));
+                opened.len() - 1
+            });
+            opened[at].1.get(second).copied()
+        }
+    };
+    for name in names {
+        raw = raw.as_ref().and_then(parts::<Parts<'a>>).and_then(|parts| parts.get(name).copied());
+    }
+    let text = raw.map_or("", RawValue::get);
+    match text.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(text).unwrap_or_default(),
+        None | Some(b'{' | b'[' | b'n') => String::new(),
+        Some(_) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skiff_api::builtin;
+
+    use super::*;
+
+    #[test]
+    fn a_stored_object_is_shown_with_its_revision_and_what_selectors_ask_for() {
+        let registry = builtin::registry();
+        let kind = registry.kind("", "Pod").expect("pods are built in");
+        let stored = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"labels":{"app":"a\"b"},"name":"p","uid":"u"},
+            "spec":{"hostNetwork":true,"nodeName":"n","note":{"deep":[1,2]}},"status":{}}"#;
+        let item = Item::read(kind, "d/p", stored.as_bytes(), 7).unwrap();
+        assert_eq!(
+            std::str::from_utf8(&item.body).unwrap(),
+            r#"{"metadata":{"labels":{"app":"a\"b"},"name":"p","resourceVersion":"7","uid":"u"},"#.to_owned()
+                + r#""spec":{"hostNetwork":true,"nodeName":"n","note":{"deep":[1,2]}},"status":{}}"#
+        );
+        assert_eq!(item.labels["app"], "a\"b");
+        let field = |path: &str| {
+            let at = kind.selectable.iter().position(|one| one == path).expect("a pod's field");
+            item.fields[at].as_str()
+        };
+        assert_eq!(field("spec.nodeName"), "n");
+        assert_eq!(field("status.phase"), "");
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_not_shown() {
+        let registry = builtin::registry();
+        let kind = registry.kind("", "Pod").expect("pods are built in");
+        for stored in ["", "[]", "{}", r#"{"metadata":[]}"#, r#"{"metadata":{}"#] {
+            assert!(Item::read(kind, "d/p", stored.as_bytes(), 1).is_none(), "{stored}");
+        }
     }
 }

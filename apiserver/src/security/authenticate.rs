@@ -1,12 +1,12 @@
 //! From what a request shows to who asks.
 //!
-//! Client certificates ([`certificate_user`], after rustls has verified the chain) and tokens of service accounts
+//! Client certificates ([`ShownCertificate`], after rustls has verified the chain) and tokens of service accounts
 //! ([`ServiceAccountTokens::verify`]); nothing else is believed. Whoever shows nothing is nobody, except on
 //! [`OPEN_PATHS`].
 
 use skiff_api::status::Status;
 
-pub use super::certificate::user as certificate_user;
+pub use super::certificate::Shown as ShownCertificate;
 pub use super::token::{Bound, Grant, ISSUER, ServiceAccountTokens};
 use super::{Invalid, Objects, User};
 
@@ -16,8 +16,8 @@ pub const OPEN_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 /// What a request shows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Credentials<'a> {
-    /// The client's own certificate (DER), after rustls has verified it.
-    pub certificate: Option<&'a [u8]>,
+    /// The client's own certificate, after rustls has verified it.
+    pub certificate: Option<&'a ShownCertificate>,
     /// The whole `Authorization` header.
     pub authorization: Option<&'a str>,
 }
@@ -63,8 +63,8 @@ impl Authenticator {
         objects: &dyn Objects,
         now_s: i64,
     ) -> Result<Option<User>, Invalid> {
-        if let Some(der) = credentials.certificate {
-            return certificate_user(der).map(Some);
+        if let Some(certificate) = credentials.certificate {
+            return certificate.user(now_s).map(Some);
         }
         let Some(token) = credentials.authorization.and_then(bearer) else { return Ok(None) };
         self.tokens.verify_at(token, &[], objects, now_s).map(|(user, _)| Some(user))

@@ -11,6 +11,34 @@ use super::{AUTHENTICATED, Invalid, User};
 /// The extra key under which upstream tells which credential was used.
 pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
+/// What a connection's certificate says, read once for all its requests.
+#[derive(Debug)]
+pub struct Shown {
+    user: Result<User, Invalid>,
+    not_after_s: i64,
+}
+
+impl Shown {
+    /// Reads a DER certificate.
+    pub fn read(der: &[u8]) -> Self {
+        let user = user(der);
+        let not_after_s = X509Certificate::from_der(der)
+            .map_or(i64::MIN, |(_, certificate)| certificate.validity().not_after.timestamp());
+        Self { user, not_after_s }
+    }
+
+    /// Who it names now. A connection may outlive its certificate, which is worth nothing from then on.
+    ///
+    /// # Errors
+    /// It cannot be read, names nobody, or has expired.
+    pub fn user(&self, now_s: i64) -> Result<User, Invalid> {
+        if self.user.is_ok() && now_s > self.not_after_s {
+            return Err(Invalid("the client certificate has expired".into()));
+        }
+        self.user.clone()
+    }
+}
+
 /// The user that a DER certificate names: its common name, with its organisations as groups.
 ///
 /// # Errors
@@ -131,6 +159,18 @@ mod tests {
         let facts = facts(params.self_signed(&key).unwrap().der()).unwrap();
         assert_eq!(facts.hosts, hosts.into_iter().collect());
         assert_eq!(facts.public_key, rcgen::PublicKeyData::subject_public_key_info(&key));
+    }
+
+    #[test]
+    fn a_connection_does_not_outlive_its_certificate() {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "jane");
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        let der = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let shown = Shown::read(der.der());
+        let end_s = 1_893_456_000;
+        assert!(shown.user(end_s).is_ok());
+        assert!(shown.user(end_s + 1).is_err());
     }
 
     #[test]
