@@ -24,6 +24,8 @@ pub use kind::{Change, KindCache, Missed, Snapshot};
 
 /// How long a read waits for the cache to reach the revision it needs.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a read that waits asks for the store's progress.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The caches of all kinds.
 pub struct Cache {
@@ -96,10 +98,17 @@ impl Cache {
     /// Waits until the cache holds everything that was acknowledged before this call.
     pub async fn catch_up(&self) -> Result<(), Status> {
         let newest = self.storage.revision().await.map_err(unavailable)?;
-        if self.revision() < newest {
-            self.storage.request_progress().await.map_err(unavailable)?;
+        let mut asking = tokio::time::interval(ASK_AGAIN);
+        let reached = self.reach(newest);
+        tokio::pin!(reached);
+        // A watch that is still catching up does not answer.
+        loop {
+            tokio::select! {
+                biased;
+                reached = &mut reached => return reached,
+                _ = asking.tick() => self.storage.request_progress().await.map_err(unavailable)?,
+            }
         }
-        self.reach(newest).await
     }
 
     /// Takes each kind's objects from the store, all at one revision.
@@ -176,6 +185,8 @@ pub fn unavailable(error: Error) -> Status {
             });
             status
         }
+        // As kube-apiserver passes it on.
+        Error::TooLarge(_) => Status::new(500, "", "etcdserver: request is too large"),
         _ => Status::internal("the store failed"),
     }
 }

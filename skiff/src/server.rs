@@ -8,7 +8,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use nix::sys::socket::{setsockopt, sockopt};
 use skiff_apiserver::{App, Config, serve};
-use skiff_storage::{Storage, embedded, etcd};
+use skiff_storage::lock::DirLock;
+use skiff_storage::{Error, Storage, embedded, etcd};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +71,7 @@ pub fn addresses(server: &cli::Server) -> Addresses {
     Addresses { local, advertise: SocketAddr::new(ip, port), extra }
 }
 
-async fn open(server: &cli::Server) -> anyhow::Result<Arc<dyn Storage>> {
+async fn open(server: &cli::Server, shutdown: &CancellationToken) -> anyhow::Result<Arc<dyn Storage>> {
     if server.etcd_servers.is_empty() {
         let dir = server.data_dir.join("store");
         let store = embedded::Embedded::open(&dir, embedded::Options::default())?;
@@ -79,7 +80,10 @@ async fn open(server: &cli::Server) -> anyhow::Result<Arc<dyn Storage>> {
     let store = etcd::Etcd::connect(&server.etcd_servers, None)
         .await
         .with_context(|| format!("cannot reach etcd at {}", server.etcd_servers.join(", ")))?;
-    Ok(Arc::new(store))
+    let store = Arc::new(store);
+    let compacting = store.clone().keep_compacted(etcd::COMPACTION_INTERVAL);
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(compacting));
+    Ok(store)
 }
 
 /// Starts the API server; it answers when this returns.
@@ -87,7 +91,7 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
     // Bind first: a port in use is said before anything is opened.
     let listener = bind(server.listen).await?;
     let addresses = addresses(server);
-    let storage = open(server).await?;
+    let storage = open(server, shutdown).await?;
     let config = Config {
         service_cidr: SERVICE_CIDR.into(),
         node_ports: NODE_PORTS,
@@ -121,16 +125,12 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Keeps a data directory for one process: a second is refused.
-pub fn lock(dir: &Path) -> anyhow::Result<nix::fcntl::Flock<std::fs::File>> {
-    use nix::fcntl::{Flock, FlockArg};
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let path = dir.join("lock");
-    let file = std::fs::File::options().create(true).truncate(false).write(true).open(&path)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        anyhow::anyhow!(
-            "{} is in use by another skiff. Stop it, or choose another directory with --data-dir DIR.",
-            dir.display()
-        )
+/// Keeps a data directory for one process: a second is refused, and told who has it.
+pub fn lock(dir: &Path) -> anyhow::Result<DirLock> {
+    DirLock::take(dir).map_err(|error| match error {
+        Error::InUse { .. } => {
+            anyhow::anyhow!("{error}. Stop it, or choose another directory with --data-dir DIR.")
+        }
+        other => anyhow::Error::new(other),
     })
 }

@@ -3,21 +3,24 @@
 //! One thread writes. It gathers all waiting proposals into one record, appends it, calls
 //! `fdatasync` once, and only then shows and acknowledges what it wrote. Readers take a snapshot
 //! of a persistent map and never wait for it. Past states are kept as cheap clones of that map,
-//! bounded in number and bytes; a watch or a list that asks for more gets [`Error::Compacted`].
+//! bounded in number and bytes, over restarts too; a watch or a list that asks for more gets
+//! [`Error::Compacted`].
 
+pub mod disk;
 mod log;
 mod state;
 mod writer;
 
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::stream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::lock::DirLock;
 use crate::{Entry, Error, Event, Expect, Notice, Op, Page, Range, Result, Revision, Storage, Watch};
-use state::{Shared, State};
+use disk::{Disk, Folder};
+use state::{Replay, Shared, Signals};
 use writer::Proposal;
 
 /// Bounds of the store.
@@ -59,39 +62,38 @@ pub struct Embedded {
     // Fields are dropped in this order: the queue closes, the writer ends, and only then may
     // somebody else have the directory.
     _writer: Joined,
-    _lock: File,
+    _lock: Option<DirLock>,
 }
 
 impl Embedded {
     /// Opens the store in `dir`, which is made if it is not there.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the directory cannot be used or another process has it,
-    /// [`Error::Corrupt`] if what is there was not written by this store or has been damaged.
+    /// [`Error::InUse`] if another process has the directory, [`Error::Unavailable`] if it cannot be
+    /// used, [`Error::Corrupt`] if what is there was not written by this store or has been damaged.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
-        let failed = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", dir.display()));
-        std::fs::create_dir_all(dir).map_err(failed)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(dir.join("lock"))
-            .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Unavailable(format!("{} is in use by another process", dir.display())));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
-        let path: PathBuf = dir.join("log");
-        let mut state = State::default();
-        let log = log::Log::open(&path, |op| state.replay(op))?;
-        let shared = Arc::new(Shared::new(state, &options));
+        let lock = DirLock::take(dir)?;
+        let folder =
+            Folder::new(dir).map_err(|error| Error::Unavailable(format!("{}: {error}", dir.display())))?;
+        let mut store = Self::open_on(Arc::new(folder), options)?;
+        store._lock = Some(lock);
+        Ok(store)
+    }
+
+    /// Opens the store on a disk that nobody else uses.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self> {
+        let (log, contents) = log::Log::open(disk)?;
+        let mut replay = Replay::new(&options);
+        contents.ops().for_each(|op| replay.take(op));
+        drop(contents);
+        let shared = Arc::new(Shared::new(replay));
         let (proposals, queue) = mpsc::channel(options.queue);
         let thread = writer::spawn(shared.clone(), log, queue, options)
             .map_err(|error| Error::Unavailable(format!("no thread for the store: {error}")))?;
-        Ok(Self { shared, proposals, _writer: Joined(Some(thread)), _lock: lock })
+        Ok(Self { shared, proposals, _writer: Joined(Some(thread)), _lock: None })
     }
 }
 
@@ -124,7 +126,10 @@ impl Storage for Embedded {
             return Err(Error::Future { asked: after, newest });
         }
         self.shared.events(after)?;
-        let watcher = Watcher { shared: self.shared.clone(), prefix: prefix.to_owned(), after, ended: false };
+        let signals = self.shared.subscribe();
+        let answered = signals.borrow().nudges;
+        let shared = self.shared.clone();
+        let watcher = Watcher { shared, signals, answered, prefix: prefix.to_owned(), after, ended: false };
         Ok(Box::pin(stream::unfold(watcher, |mut watcher| async move {
             let notice = watcher.next().await?;
             Some((notice, watcher))
@@ -141,13 +146,15 @@ impl Storage for Embedded {
     }
 
     async fn compact(&self, revision: Revision) -> Result<()> {
-        self.shared.compact(revision);
-        Ok(())
+        self.shared.compact(revision)
     }
 }
 
 struct Watcher {
     shared: Arc<Shared>,
+    signals: watch::Receiver<Signals>,
+    /// The nudges that were answered: one that comes between two polls is not lost.
+    answered: u64,
     prefix: String,
     after: Revision,
     ended: bool,
@@ -158,9 +165,8 @@ impl Watcher {
         if self.ended {
             return None;
         }
-        let mut changes = self.shared.subscribe();
         loop {
-            changes.borrow_and_update();
+            let nudges = self.signals.borrow_and_update().nudges;
             let (events, revision) = match self.shared.events(self.after) {
                 Ok(found) => found,
                 Err(error) => {
@@ -178,16 +184,13 @@ impl Watcher {
             if !own.is_empty() {
                 return Some(Ok(Notice::Events(own)));
             }
-            if progressed {
+            if progressed || nudges > self.answered {
+                self.answered = nudges;
                 return Some(Ok(Notice::Progress(revision)));
             }
-            // Nothing new: a nudge asks for progress all the same.
-            if changes.changed().await.is_err() {
+            if self.signals.changed().await.is_err() {
                 self.ended = true;
                 return None;
-            }
-            if self.shared.newest().revision == self.after {
-                return Some(Ok(Notice::Progress(self.after)));
             }
         }
     }
@@ -195,6 +198,8 @@ impl Watcher {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt;
+
     use super::*;
 
     fn put(value: &'static [u8]) -> Op {
@@ -208,7 +213,7 @@ mod tests {
             let store = Embedded::open(dir.path(), Options::default()).unwrap();
             assert!(matches!(
                 Embedded::open(dir.path(), Options::default()),
-                Err(Error::Unavailable(text)) if text.contains(&*dir.path().to_string_lossy())
+                Err(Error::InUse { pid: Some(pid), .. }) if pid == std::process::id()
             ));
             // Proposed, but the caller hangs up before the answer.
             let mut write = Box::pin(store.write("/a", Expect::Any, put(b"x")));
@@ -234,5 +239,11 @@ mod tests {
         let store = Embedded::open(dir.path(), options).unwrap();
         let page = store.list("/", Range::default()).await.unwrap();
         assert_eq!((page.revision, page.entries.len(), page.entries[0].revision), (52, 1, 50));
+        // The past is there too: whoever followed goes on.
+        let past = store.list("/", Range { at: Some(51), ..Range::default() }).await.unwrap();
+        assert_eq!(past.entries.len(), 2);
+        let mut watch = store.watch("/b", 50).await.unwrap();
+        let Some(Ok(Notice::Events(events))) = watch.next().await else { panic!("no events") };
+        assert_eq!(events.iter().map(|event| event.revision).collect::<Vec<_>>(), [51, 52]);
     }
 }

@@ -10,12 +10,14 @@
 //!   with [`Error::Compacted`];
 //! - a list at a revision shows exactly the state after that revision, or [`Error::Compacted`].
 
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use bytes::Bytes;
 
 pub mod embedded;
 pub mod etcd;
+pub mod lock;
 
 /// A point in the store's history; 0 is before the first write.
 pub type Revision = u64;
@@ -128,6 +130,17 @@ pub enum Error {
     /// happened is not known.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// The value is larger than the store takes; nothing was changed.
+    #[error("the value is too large for the store: {0}")]
+    TooLarge(String),
+    /// Another process has the directory.
+    #[error("another skiff{} uses {}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The process that has it, if it said so.
+        pid: Option<u32>,
+    },
     /// What is on disk is not what was written; the message names the file. Nothing was changed.
     #[error("{0}")]
     Corrupt(String),
@@ -147,14 +160,18 @@ pub trait Storage: Send + Sync + 'static {
     /// The entries whose keys begin with `prefix`, in key order.
     async fn list(&self, prefix: &str, range: Range) -> Result<Page>;
     /// Changes one key if `expect` holds; answers with the revision of the change when it is
-    /// durable.
+    /// durable. No key has [`Expect::Revision`] of 0, and an absent key cannot be deleted.
     async fn write(&self, key: &str, expect: Expect, op: Op) -> Result<Revision>;
-    /// All changes below `prefix` with a revision greater than `after`.
+    /// All changes below `prefix` with a revision greater than `after`. That they are compacted may
+    /// be told by the call, or by the stream in place of the first event that cannot be had.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch>;
     /// The store's newest revision, by a linearizable read.
     async fn revision(&self) -> Result<Revision>;
-    /// Asks every open watch for a [`Notice::Progress`] soon.
+    /// Asks every open watch to tell soon that it has reached the revision that the store has now, by
+    /// events or by a [`Notice::Progress`], once more if it has told before. A watch that is still
+    /// catching up may miss the question: ask again while waiting.
     async fn request_progress(&self) -> Result<()>;
-    /// Forgets values that were overwritten or deleted at or before `revision`.
+    /// Forgets values that were overwritten or deleted at or before `revision`. What is forgotten
+    /// already may be forgotten again.
     async fn compact(&self, revision: Revision) -> Result<()>;
 }

@@ -29,15 +29,6 @@ pub struct State {
 }
 
 impl State {
-    /// Takes in one operation from the log.
-    pub fn replay(&mut self, op: LogOp<'_>) {
-        self.apply(
-            &Arc::from(op.key),
-            op.value.map(|value| (Bytes::copy_from_slice(value), op.ends_s)),
-            op.revision,
-        );
-    }
-
     /// Stores or removes a value.
     pub fn apply(
         &mut self,
@@ -59,6 +50,18 @@ impl State {
         }
         self.revision = self.revision.max(revision);
         old
+    }
+
+    /// Stores or removes a value, and says what changed.
+    pub fn change(
+        &mut self,
+        key: &Arc<str>,
+        value: Option<(Bytes, Option<u64>)>,
+        revision: Revision,
+    ) -> Event {
+        let new = value.as_ref().map(|(value, _)| value.clone());
+        let previous = self.apply(key, value, revision).map(|old| (old.value, old.revision));
+        Event { key: key.to_string(), revision, value: new, previous }
     }
 
     /// The entry of a key.
@@ -90,31 +93,74 @@ impl State {
     }
 }
 
+/// A change, with the state before it.
+pub type Step = (State, Arc<Event>);
+
+/// Reads a log: the newest state, and the recent past as far as the log tells it.
+pub struct Replay {
+    inner: Inner,
+    bounds: Bounds,
+}
+
+impl Replay {
+    pub fn new(options: &Options) -> Self {
+        let bounds = Bounds { events: options.history_events, bytes: options.history_bytes };
+        Self { inner: Inner::default(), bounds }
+    }
+
+    /// Takes in one operation.
+    pub fn take(&mut self, op: LogOp<'_>) {
+        let inner = &mut self.inner;
+        if op.key.is_empty() {
+            // A state follows, and not how it came to be.
+            inner.newest.revision = op.revision;
+            inner.oldest = op.revision;
+            return;
+        }
+        let value = op.value.map(|value| (Bytes::copy_from_slice(value), op.ends_s));
+        if op.revision <= inner.oldest {
+            inner.newest.apply(&Arc::from(op.key), value, op.revision);
+            return;
+        }
+        let before = inner.newest.clone();
+        let event = inner.newest.change(&Arc::from(op.key), value, op.revision);
+        inner.remember(before, Arc::new(event), &self.bounds);
+    }
+}
+
 /// What readers see, and what the writer replaces.
 pub struct Shared {
     inner: Mutex<Inner>,
-    changed: watch::Sender<u64>,
-    history_events: usize,
-    history_bytes: usize,
+    signals: watch::Sender<Signals>,
+    bounds: Bounds,
 }
 
+/// What wakes watches; the counts only grow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Signals {
+    changes: u64,
+    /// How often progress was asked for.
+    pub nudges: u64,
+}
+
+/// How much of the past is kept.
+struct Bounds {
+    events: usize,
+    bytes: usize,
+}
+
+#[derive(Default)]
 struct Inner {
     newest: State,
     /// The states before recent changes, oldest first, each with the change that followed it.
-    past: VecDeque<(State, Arc<Event>)>,
+    past: VecDeque<Step>,
     bytes: usize,
     oldest: Revision,
 }
 
 impl Shared {
-    pub fn new(state: State, options: &Options) -> Self {
-        let oldest = state.revision;
-        Self {
-            inner: Mutex::new(Inner { newest: state, past: VecDeque::new(), bytes: 0, oldest }),
-            changed: watch::Sender::new(0),
-            history_events: options.history_events,
-            history_bytes: options.history_bytes,
-        }
+    pub fn new(replay: Replay) -> Self {
+        Self { inner: Mutex::new(replay.inner), signals: watch::Sender::default(), bounds: replay.bounds }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -151,37 +197,48 @@ impl Shared {
         Ok((inner.past.range(start..).map(|(_, event)| event.clone()).collect(), inner.newest.revision))
     }
 
-    /// Follows changes.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    /// The past, oldest first, with the state that it leads to.
+    pub fn history(&self) -> (VecDeque<Step>, State) {
+        let inner = self.lock();
+        (inner.past.clone(), inner.newest.clone())
     }
 
-    /// Wakes every watch.
+    /// Bytes that the past holds, about.
+    pub fn history_bytes(&self) -> u64 {
+        self.lock().bytes as u64
+    }
+
+    /// Follows changes and nudges.
+    pub fn subscribe(&self) -> watch::Receiver<Signals> {
+        self.signals.subscribe()
+    }
+
+    /// Asks every watch for its progress.
     pub fn nudge(&self) {
-        self.changed.send_modify(|count| *count += 1);
+        self.signals.send_modify(|signals| signals.nudges += 1);
     }
 
     /// Shows what has been written: the states before each change, and the newest.
     pub fn publish(&self, newest: State, changes: Vec<(State, Event)>) {
         let mut inner = self.lock();
         for (before, event) in changes {
-            inner.bytes += weight(&event);
-            inner.past.push_back((before, Arc::new(event)));
-        }
-        while inner.past.len() > self.history_events || inner.bytes > self.history_bytes {
-            inner.forget_oldest();
+            inner.remember(before, Arc::new(event), &self.bounds);
         }
         inner.newest = newest;
         drop(inner);
-        self.nudge();
+        self.signals.send_modify(|signals| signals.changes += 1);
     }
 
     /// Forgets the past before `revision`.
-    pub fn compact(&self, revision: Revision) {
+    pub fn compact(&self, revision: Revision) -> Result<()> {
         let mut inner = self.lock();
+        if revision > inner.newest.revision {
+            return Err(Error::Future { asked: revision, newest: inner.newest.revision });
+        }
         while inner.past.front().is_some_and(|(_, event)| event.revision <= revision) {
             inner.forget_oldest();
         }
+        Ok(())
     }
 
     /// When values end: time to keys, for the writer to begin with.
@@ -197,6 +254,14 @@ impl Shared {
 }
 
 impl Inner {
+    fn remember(&mut self, before: State, event: Arc<Event>, bounds: &Bounds) {
+        self.bytes += weight(&event);
+        self.past.push_back((before, event));
+        while self.past.len() > bounds.events || self.bytes > bounds.bytes {
+            self.forget_oldest();
+        }
+    }
+
     fn forget_oldest(&mut self) {
         if let Some((_, event)) = self.past.pop_front() {
             self.bytes -= weight(&event);

@@ -1,6 +1,6 @@
 //! The one thread that writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Options;
 use super::log::{Batch, Log, LogOp};
-use super::state::{Shared, State};
+use super::state::{Shared, State, Step};
 use crate::{Error, Event, Expect, Op, Result, Revision};
 
 /// Proposals that share one record at most.
@@ -55,10 +55,17 @@ pub fn spawn(
                 tokio::time::timeout(IDLE, queue.recv_many(&mut waiting, BATCH_MAX)).await
             });
             if received == Ok(0) {
+                if let Err(error) = writer.log.close() {
+                    tracing::warn!(%error, "the log could not be marked as whole");
+                }
                 return;
             }
             writer.end_values(&mut waiting);
-            if !waiting.is_empty() {
+            if waiting.is_empty() {
+                if let Err(error) = writer.log.mark() {
+                    tracing::warn!(%error, "the log could not be marked as whole");
+                }
+            } else {
                 writer.write(&mut waiting);
                 writer.rewrite_if_due();
             }
@@ -134,32 +141,47 @@ impl Writer {
     }
 
     fn rewrite_if_due(&mut self) {
-        let state = self.shared.newest();
-        if self.log.len() < self.options.rewrite_bytes.max(self.rewrite_at)
-            || self.log.len() < 2 * state.live_bytes
-        {
+        let needed = self.shared.newest().live_bytes + self.shared.history_bytes();
+        if self.log.len() < self.options.rewrite_bytes.max(self.rewrite_at) || self.log.len() < 2 * needed {
             return;
         }
-        let mut entries = state.map.iter().peekable();
-        let batches = std::iter::from_fn(|| {
-            entries.peek()?;
-            let mut batch = Batch::default();
-            while batch.len() < BATCH_BYTES
-                && let Some((key, stored)) = entries.next()
-            {
-                let value = Some(&*stored.value);
-                batch.push(LogOp { revision: stored.revision, key, value, ends_s: stored.ends_s });
-            }
-            Some(batch)
-        });
-        // A delete of what is not there carries the newest revision over.
-        let mut last = Batch::default();
-        last.push(LogOp { revision: state.revision, key: "", value: None, ends_s: None });
-        if let Err(error) = self.log.rewrite(batches.chain(std::iter::once(last))) {
+        let (past, newest) = self.shared.history();
+        if let Err(error) = self.log.rewrite(snapshot(&past, &newest)) {
             self.rewrite_at = self.log.len() + self.options.rewrite_bytes;
             tracing::warn!(%error, "the log could not be rewritten; it goes on growing");
         }
     }
+}
+
+/// A log that says the same in as few operations as can be: the oldest state that is remembered, and
+/// what has changed since.
+fn snapshot<'a>(past: &'a VecDeque<Step>, newest: &'a State) -> impl Iterator<Item = Batch> + 'a {
+    let oldest = past.front().map_or(newest, |(before, _)| before);
+    let begin = LogOp { revision: oldest.revision, key: "", value: None, ends_s: None };
+    let entries = oldest.map.iter().map(|(key, stored)| LogOp {
+        revision: stored.revision,
+        key,
+        value: Some(&stored.value),
+        ends_s: stored.ends_s,
+    });
+    let after = past.iter().skip(1).map(|(before, _)| before).chain(std::iter::once(newest));
+    let changes = past.iter().zip(after).map(|((_, event), after)| LogOp {
+        revision: event.revision,
+        key: &event.key,
+        value: event.value.as_deref(),
+        ends_s: after.map.get(event.key.as_str()).and_then(|stored| stored.ends_s),
+    });
+    let mut ops = std::iter::once(begin).chain(entries).chain(changes).peekable();
+    std::iter::from_fn(move || {
+        ops.peek()?;
+        let mut batch = Batch::default();
+        while batch.len() < BATCH_BYTES
+            && let Some(op) = ops.next()
+        {
+            batch.push(op);
+        }
+        Some(batch)
+    })
 }
 
 /// Decides one proposal on the state so far; adds it to the batch.
@@ -177,7 +199,7 @@ fn step(state: &mut State, proposal: &Proposal, batch: &mut Batch) -> Result<(St
     let before = state.clone();
     let revision = state.revision + 1;
     let value: Option<(Bytes, Option<u64>)> = match &proposal.op {
-        Op::Put { value, ttl_s } => Some((value.clone(), ttl_s.map(|ttl_s| now_s() + ttl_s))),
+        Op::Put { value, ttl_s } => Some((value.clone(), ttl_s.map(ends_s))),
         Op::Delete => None,
     };
     batch.push(LogOp {
@@ -186,11 +208,14 @@ fn step(state: &mut State, proposal: &Proposal, batch: &mut Batch) -> Result<(St
         value: value.as_ref().map(|(value, _)| &**value),
         ends_s: value.as_ref().and_then(|(_, ends_s)| *ends_s),
     });
-    let new = value.as_ref().map(|(value, _)| value.clone());
-    let previous = state.apply(&proposal.key, value, revision).map(|old| (old.value, old.revision));
-    Ok((before, Event { key: key.to_owned(), revision, value: new, previous }))
+    Ok((before, state.change(&proposal.key, value, revision)))
 }
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A value lives its seconds in full: the one that has begun does not count.
+fn ends_s(ttl_s: u64) -> u64 {
+    now_s() + 1 + ttl_s
 }
