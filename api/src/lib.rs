@@ -4,6 +4,7 @@
 
 pub mod builtin;
 pub mod duration;
+pub mod go_json;
 pub mod kind;
 pub mod meta;
 pub mod name;

@@ -135,9 +135,33 @@ impl Status {
         Self::about(405, "MethodNotAllowed", message, group, resource, "")
     }
 
+    /// 405 for a method that no one can use on this path.
+    pub fn method_not_allowed() -> Self {
+        let text = "the server does not allow this method on the requested resource";
+        let mut status = Self::new(405, "MethodNotAllowed", text);
+        status.details = Some(Details::default());
+        status
+    }
+
     /// 410 for a resource version or continue token that is too old.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
+    }
+
+    /// 504 for a resource version that has not happened.
+    pub fn too_large_version(asked: u64, current: u64) -> Self {
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
+        let mut status = Self::new(504, "Timeout", message);
+        status.details = Some(Details {
+            causes: vec![Cause {
+                reason: "ResourceVersionTooLarge",
+                message: "Too large resource version".into(),
+                field: String::new(),
+            }],
+            retry_after_s: 1,
+            ..Details::default()
+        });
+        status
     }
 
     /// 500; the text must not carry internals.

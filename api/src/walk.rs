@@ -11,7 +11,7 @@ mod prune;
 use serde_json::Value;
 
 pub use check::check;
-pub use decode::decode_error;
+pub use decode::{decode_error, sort};
 pub use default::default;
 pub use normalise::normalise;
 pub use prune::prune;

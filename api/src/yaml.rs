@@ -1,7 +1,11 @@
 //! Documents from YAML or JSON, with duplicate keys reported.
 
+use std::borrow::Cow;
+
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+use crate::go_json::syntax_error;
 
 /// Decodes one document. Returns it with the paths of fields that were given twice (the last one
 /// counts); the error is a sentence for a person.
@@ -16,11 +20,30 @@ pub fn decode_one(bytes: &[u8], yaml: bool) -> Result<(Value, Vec<String>), Stri
         })
         .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?
     } else {
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        let text = lossy(bytes);
+        let mut deserializer = serde_json::Deserializer::from_str(&text);
         let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-        value.map_err(|error| format!("invalid character or shape in JSON: {error}"))?
+        value.map_err(|error| {
+            // What nests deeper than our decoder reads is told as what nests deeper than Go's.
+            let deep = || "exceeded max depth".to_owned();
+            let words = if error.is_syntax() || error.is_eof() { syntax_error(bytes) } else { None };
+            format!("couldn't get version/kind; json parse error: {}", words.unwrap_or_else(deep))
+        })?
     };
     Ok((value, duplicates))
+}
+
+/// Text as Go's decoder reads it: each byte that is not UTF-8 becomes U+FFFD.
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.into();
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text.into()
 }
 
 fn options() -> serde_saphyr::Options {

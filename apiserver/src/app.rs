@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::allocate::Allocator;
 use crate::cache::Cache;
 use crate::context::Context;
+use crate::encode::Wish;
 use crate::negotiate::{self, Accept};
 use crate::node::NodeDialer;
 use crate::request::{self, Query, RequestInfo};
@@ -83,7 +84,16 @@ impl App {
         storage: Arc<dyn Storage>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
-        let registry = skiff_api::builtin::registry();
+        Self::start_with(config, skiff_api::builtin::registry(), storage, shutdown).await
+    }
+
+    /// The same with these kinds.
+    pub async fn start_with(
+        config: Config,
+        registry: Registry,
+        storage: Arc<dyn Storage>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Arc<Self>> {
         let cache = Cache::start(storage.clone(), &registry, shutdown.clone()).await?;
         let tokens =
             ServiceAccountTokens::new(&config.service_account_key_pem).map_err(anyhow::Error::msg)?;
@@ -109,6 +119,7 @@ impl App {
     pub async fn handle(self: &Arc<Self>, request: Request<Body>, identity: Identity) -> Response<Body> {
         let accept = Accept::parse(request.headers().get(header::ACCEPT));
         let head = request.method() == http::Method::HEAD;
+        let wish = Wish::of(&request);
         let context = Context::new(User::default());
         let mut response = match self.answer(request, identity, &context).await {
             Ok(response) => response,
@@ -122,8 +133,9 @@ impl App {
         }
         if head {
             *response.body_mut() = Body::empty();
+            return response;
         }
-        response
+        wish.fulfil(response).await
     }
 
     async fn answer(
@@ -138,15 +150,7 @@ impl App {
         let user = self.impersonate(&request, user)?;
         let mut context = context.clone();
         context.user = user;
-        context.dry_run = match query.all("dryRun") {
-            [] => false,
-            [all] if all == "All" => true,
-            other => {
-                let bad = serde_json::json!(other);
-                let error = skiff_api::status::FieldError::not_supported("dryRun", bad, &["All"]);
-                return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
-            }
-        };
+        context.dry_run = query.all("dryRun").iter().any(|text| text == "All");
         self.authorize(&context.user, &info, &query)?;
         if !info.is_resource {
             return discovery::answer(self, &request, &context);
@@ -165,6 +169,13 @@ impl App {
             accept: Accept::parse(request.headers().get(header::ACCEPT)),
         };
         call.check_shape()?;
+        // What could not be answered is not done.
+        if call.accept.refused
+            && !STREAMS.contains(&call.info.subresource.as_str())
+            && call.info.verb != "watch"
+        {
+            return Err(read::not_acceptable());
+        }
         if !call.info.subresource.is_empty() {
             return subresource::answer(&call, request).await;
         }
@@ -269,6 +280,9 @@ impl App {
     }
 }
 
+/// Subresources whose answers are not objects: any `Accept` will do.
+const STREAMS: [&str; 5] = ["log", "exec", "attach", "portforward", "proxy"];
+
 /// The name that `metadata.name=x` selects: upstream authorizes such a list or watch by name.
 fn name_selected(query: &Query) -> String {
     query
@@ -277,6 +291,21 @@ fn name_selected(query: &Query) -> String {
         .find_map(|part| part.strip_prefix("metadata.name="))
         .map(|name| name.trim_start_matches('=').to_owned())
         .unwrap_or_default()
+}
+
+/// Why a name cannot be part of a path.
+fn bad_segment(name: &str) -> Option<String> {
+    match name {
+        "." | ".." => Some(format!("may not be '{name}'")),
+        _ => {
+            let bad: Vec<String> = ['/', '%']
+                .into_iter()
+                .filter(|c| name.contains(*c))
+                .map(|c| format!("may not contain '{c}'"))
+                .collect();
+            (!bad.is_empty()).then(|| bad.join(";"))
+        }
+    }
 }
 
 /// A request for a resource that exists, on its way through a handler.
@@ -299,14 +328,35 @@ pub struct Call {
 }
 
 impl Call {
+    /// Refuses paths and methods that lead nowhere, and names that could leave their place in the store.
     fn check_shape(&self) -> Result<(), Status> {
-        let needs_namespace = self.kind.namespaced
-            && self.info.namespace.is_empty()
-            && !matches!(self.info.verb.as_str(), "list" | "watch" | "deletecollection");
-        let stray_namespace =
-            !self.kind.namespaced && !self.info.namespace.is_empty() && self.kind.plural != "namespaces";
-        if needs_namespace || stray_namespace {
+        let info = &self.info;
+        let everywhere = self.kind.namespaced && info.namespace.is_empty();
+        let stray = !self.kind.namespaced && !info.namespace.is_empty() && self.kind.plural != "namespaces";
+        if stray || (everywhere && !info.name.is_empty()) {
             return Err(Status::no_such_path());
+        }
+        let whole = info.name.is_empty();
+        let fits = match info.verb.as_str() {
+            "list" => true,
+            "watch" => true,
+            "create" => (whole || !info.subresource.is_empty()) && !everywhere,
+            "deletecollection" => !everywhere,
+            _ => !whole,
+        };
+        if !fits {
+            return Err(Status::method_not_allowed());
+        }
+        if !whole && let Some(why) = bad_segment(&info.name) {
+            return Err(Status::bad_request(format!("Name parameter invalid: {:?}: {why}", info.name)));
+        }
+        if self.kind.namespaced && matches!(info.namespace.as_str(), "." | "..") {
+            let root = self.kind.prefix.trim_start_matches("registry");
+            let mut key = format!("{root}/{}", info.namespace);
+            if !whole {
+                key.push_str(&format!("/{}", info.name));
+            }
+            return Err(Status::new(500, "", format!("invalid key: {key:?}")));
         }
         Ok(())
     }

@@ -87,11 +87,7 @@ impl Cache {
         let mut seen = self.revision.subscribe();
         match tokio::time::timeout(PATIENCE, seen.wait_for(|at| *at >= revision)).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(Status::new(
-                504,
-                "Timeout",
-                format!("Too large resource version: {revision}, current: {}", self.revision()),
-            )),
+            _ => Err(Status::too_large_version(revision, self.revision())),
         }
     }
 

@@ -20,11 +20,7 @@ pub const MINOR: &str = "36";
 /// Answers a request for a path that is no resource.
 pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Result<Response<Body>, Status> {
     if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
-        return Err(Status::new(
-            405,
-            "MethodNotAllowed",
-            "the server does not allow this method on the requested resource",
-        ));
+        return Err(Status::method_not_allowed());
     }
     let path = request.uri().path();
     let accept = Accept::parse(request.headers().get(header::ACCEPT));

@@ -22,6 +22,10 @@ pub enum Form {
 pub struct Accept {
     /// The form.
     pub form: Form,
+    /// Whether the metadata of a list is wanted, not of one object.
+    pub list: bool,
+    /// Whether a table or metadata are wanted as `v1beta1`.
+    pub beta: bool,
     /// Whether YAML is wanted, not JSON.
     pub yaml: bool,
     /// The header asks for aggregated discovery in this version (`v2`).
@@ -31,33 +35,87 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Takes the first alternative that can be served, as upstream: clients list several.
+    /// Takes the best alternative that can be served, as upstream: clients list several.
     pub fn parse(value: Option<&HeaderValue>) -> Self {
-        let text = value.and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-        for alternative in text.split(',') {
-            let mut parts = alternative.split(';').map(str::trim);
-            let media = parts.next().unwrap_or_default();
-            let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
-            let find = |key: &str| parameters.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
-            let yaml = match media {
-                "application/json" | "*/*" | "application/*" | "" | "text/plain" => false,
-                "application/yaml" => true,
-                _ => continue,
-            };
-            let form = match find("as") {
-                None => Form::Object,
-                Some("Table") => Form::Table,
-                Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Form::Metadata,
-                Some("APIGroupDiscoveryList") => {
-                    let aggregated = find("v").map(str::to_owned);
-                    return Self { aggregated, ..Self::default() };
-                }
-                Some(_) => continue,
-            };
-            return Self { form, yaml, ..Self::default() };
-        }
-        Self { refused: true, ..Self::default() }
+        let text = value.and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
+        let mut clauses: Vec<Clause<'_>> = text.unwrap_or("*/*").split(',').map(Clause::read).collect();
+        clauses.sort_by(|a, b| b.rank().total_cmp(&a.rank()));
+        clauses.iter().find_map(Clause::accept).unwrap_or(Self { refused: true, ..Self::default() })
     }
+
+    /// The version of tables and metadata.
+    pub fn meta_version(&self) -> &'static str {
+        if self.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+    }
+
+    /// The metadata of an object alone.
+    pub fn partial(&self, object: &Value) -> Value {
+        serde_json::json!({
+            "kind": "PartialObjectMetadata", "apiVersion": self.meta_version(), "metadata": object["metadata"],
+        })
+    }
+}
+
+/// One alternative of an `Accept` header.
+struct Clause<'a> {
+    media: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Clause<'a> {
+    fn read(text: &'a str) -> Self {
+        let mut parts = text.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let parameters = parts.filter_map(|part| part.split_once('=')).collect();
+        Self { media, parameters }
+    }
+
+    fn find(&self, key: &str) -> Option<&'a str> {
+        self.parameters.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
+    }
+
+    /// Weight first, then how much is said.
+    fn rank(&self) -> f64 {
+        let weight: f64 = self.find("q").and_then(|q| q.parse().ok()).unwrap_or(1.0);
+        let stars = self.media.matches('*').count();
+        weight * 10.0 - f64::from(u32::try_from(stars).unwrap_or(2))
+    }
+
+    fn accept(&self) -> Option<Accept> {
+        let yaml = match self.media {
+            "application/json" | "*/*" | "application/*" => false,
+            "application/yaml" => true,
+            _ => return None,
+        };
+        let beta = match (self.find("g"), self.find("v")) {
+            (_, None | Some("v1")) => false,
+            (_, Some("v1beta1")) => true,
+            (Some("apidiscovery.k8s.io"), Some("v2" | "v2beta1")) => false,
+            _ => return None,
+        };
+        let (form, list) = match self.find("as") {
+            None => (Form::Object, false),
+            Some("Table") => (Form::Table, false),
+            Some("PartialObjectMetadata") => (Form::Metadata, false),
+            Some("PartialObjectMetadataList") => (Form::Metadata, true),
+            Some("APIGroupDiscoveryList") => {
+                let aggregated = self.find("v").map(str::to_owned);
+                return Some(Accept { aggregated, ..Accept::default() });
+            }
+            Some(_) => return None,
+        };
+        Some(Accept { form, list, beta, yaml, ..Accept::default() })
+    }
+}
+
+/// 406 for a form that an answer cannot take.
+pub fn wrong_form(form: &str, what: &str) -> Status {
+    Status::new(406, "NotAcceptable", format!("you requested {form}, but the requested object is {what}"))
+}
+
+/// The package of a group in upstream's words.
+pub fn package(group: &str) -> &str {
+    if group.is_empty() { "core" } else { group.split('.').next().unwrap_or(group) }
 }
 
 /// An answer with a JSON body that is there already.
@@ -93,13 +151,6 @@ pub fn refusal(status: &Status, accept: &Accept) -> Response<Body> {
     response
 }
 
-/// The metadata of an object alone.
-pub fn partial(object: &Value) -> Value {
-    serde_json::json!({
-        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"],
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +162,12 @@ mod tests {
         assert_eq!(of("application/vnd.kubernetes.protobuf, application/json").form, Form::Object);
         assert!(of("application/yaml").yaml);
         assert!(of("image/png").refused);
+        assert!(of("application/json;q=0.5, application/yaml").yaml);
+        assert!(of("*/*, application/yaml").yaml);
+        let beta =
+            of("application/json;as=PartialObjectMetadataList;v=v1beta1;g=meta.k8s.io,application/json");
+        assert!(beta.beta && beta.list);
+        assert_eq!(of("application/json;as=Table;v=v7;g=meta.k8s.io,application/json").form, Form::Object);
         let discovery = of("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
         assert_eq!(discovery.aggregated.as_deref(), Some("v2"));
     }

@@ -1,13 +1,12 @@
 //! Getting and listing, from the cache.
 
+mod token;
+
 use std::sync::Arc;
 
 use axum::body::Body;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::Response;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use skiff_api::selector::{FieldSelector, LabelSelector};
 use skiff_api::status::Status;
@@ -17,6 +16,7 @@ use skiff_storage::{Range, Revision};
 use crate::app::Call;
 use crate::cache::{Item, unavailable};
 use crate::negotiate::{self, Form};
+use crate::options::{self, Match};
 
 /// Answers a get: from the cache, after it has caught up unless the client takes any version.
 pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
@@ -42,18 +42,23 @@ pub fn object(call: &Call, code: u16, object: &Value) -> Result<Response<Body>, 
     }
     Ok(match accept.form {
         Form::Object => negotiate::value(code, object, accept),
-        Form::Metadata => negotiate::value(code, &negotiate::partial(object), accept),
+        Form::Metadata if accept.list => {
+            let group = negotiate::package(&call.kind.group);
+            let what = format!("not a list (*{group}.{})", call.kind.kind);
+            return Err(negotiate::wrong_form("PartialObjectMetadataList", &what));
+        }
+        Form::Metadata => negotiate::value(code, &accept.partial(object), accept),
         Form::Table => {
             let meta = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
             let rows = std::slice::from_ref(object);
-            negotiate::value(code, &table_of(call, rows.iter(), meta, true), accept)
+            negotiate::value(code, &table_of(call, rows.iter(), meta, true)?, accept)
         }
     })
 }
 
 /// 406.
 pub fn not_acceptable() -> Status {
-    let types = "application/json, application/yaml";
+    let types = crate::write::MEDIA_TYPES;
     Status::new(406, "NotAcceptable", format!("only the following media types are accepted: {types}"))
 }
 
@@ -63,28 +68,31 @@ pub fn table_of<'a>(
     objects: impl Iterator<Item = &'a Value>,
     metadata: Value,
     with_columns: bool,
-) -> Value {
+) -> Result<Value, Status> {
     let version = call.kind.version(&call.version).expect("the registry matched this version");
-    let include = match call.query.get("includeObject") {
-        "" => "Metadata",
-        other => other,
-    };
+    let include = call.query.get("includeObject");
+    if !matches!(include, "" | "None" | "Metadata" | "Object") {
+        return Err(Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {include:?}: must be \
+             'Metadata', 'Object', 'None', or empty"
+        )));
+    }
     let rows: Vec<Value> = objects
         .map(|object| {
             let mut row = json!({"cells": table::row(&call.kind, version, object, call.context.now)});
-            match include {
-                "None" => {}
-                "Object" => row["object"] = object.clone(),
-                _ => row["object"] = negotiate::partial(object),
-            }
+            row["object"] = match include {
+                "None" => Value::Null,
+                "Object" => object.clone(),
+                _ => call.accept.partial(object),
+            };
             row
         })
         .collect();
     let columns = if with_columns { json!(table::columns(version)) } else { Value::Null };
-    json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+    Ok(json!({
+        "kind": "Table", "apiVersion": call.accept.meta_version(), "metadata": metadata,
         "columnDefinitions": columns, "rows": rows,
-    })
+    }))
 }
 
 /// What a list or a watch selects.
@@ -101,38 +109,43 @@ impl Selection {
         let labels = if text.is_empty() {
             None
         } else {
-            Some(
-                LabelSelector::parse(text)
-                    .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?,
-            )
+            Some(LabelSelector::parse(text).map_err(|error| Status::bad_request(error.to_string()))?)
         };
-        let mut text = call.query.get("fieldSelector").to_owned();
-        if !call.info.name.is_empty() {
-            if !text.is_empty() {
-                text.push(',');
-            }
-            text.push_str(&format!("metadata.name={}", call.info.name));
-        }
-        let fields = if text.is_empty() {
-            None
-        } else {
+        let text = call.query.get("fieldSelector");
+        let mut fields = None;
+        if !text.is_empty() {
             let selector =
-                FieldSelector::parse(&text).map_err(|error| Status::bad_request(error.to_string()))?;
+                FieldSelector::parse(text).map_err(|error| Status::bad_request(error.to_string()))?;
             for path in selector.paths() {
                 let known = matches!(path, "metadata.name" | "metadata.namespace")
                     || call.kind.selectable.iter().any(|selectable| selectable == path);
-                if !known {
+                if !known && call.kind.selectable.is_empty() {
                     return Err(Status::bad_request(format!(
-                        "Unable to find {:?} that match label selector {:?}, field selector {text:?}: \
-                         field label not supported: {path}",
-                        format!("{}, Kind={}", call.kind.api_version(&call.version), call.kind.kind),
-                        call.query.get("labelSelector"),
+                        "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
                     )));
+                } else if !known {
+                    return Err(Status::bad_request(format!("field label not supported: {path}")));
                 }
             }
-            Some(selector)
-        };
+            fields = Some(selector);
+        }
+        let name = &call.info.name;
+        if !name.is_empty() {
+            match &fields {
+                Some(fields) if fields.exact("metadata.name") != Some(name.as_str()) => {
+                    let why = "fieldSelector metadata.name doesn't match requested name";
+                    return Err(Status::bad_request(why));
+                }
+                Some(_) => {}
+                None => fields = Some(FieldSelector::equal("metadata.name", name)),
+            }
+        }
         Ok(Self { namespace: call.namespace().to_owned(), labels, fields })
+    }
+
+    /// Whether nothing but the namespace selects.
+    fn takes_all(&self) -> bool {
+        self.labels.is_none() && self.fields.is_none()
     }
 
     /// Whether an object is selected.
@@ -157,6 +170,13 @@ pub async fn list(call: &Call) -> Result<Response<Body>, Status> {
     if call.accept.refused {
         return Err(not_acceptable());
     }
+    if call.accept.form == Form::Metadata && !call.accept.list {
+        let group = negotiate::package(&call.kind.group);
+        return Err(negotiate::wrong_form(
+            "PartialObjectMetadata",
+            &format!("a list (*{group}.{})", call.kind.list_kind),
+        ));
+    }
     let found = find(call).await?;
     let mut metadata = json!({"resourceVersion": found.revision.to_string()});
     if let Some(token) = found.token {
@@ -175,11 +195,11 @@ pub async fn list(call: &Call) -> Result<Response<Body>, Status> {
             let objects: Vec<Value> =
                 found.items.iter().map(|item| item.object(&call.kind, &call.version)).collect();
             let value = match form {
-                Form::Table => table_of(call, objects.iter(), metadata, true),
+                Form::Table => table_of(call, objects.iter(), metadata, true)?,
                 Form::Metadata => json!({
-                    "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                    "kind": "PartialObjectMetadataList", "apiVersion": call.accept.meta_version(),
                     "metadata": metadata,
-                    "items": objects.iter().map(negotiate::partial).collect::<Vec<_>>(),
+                    "items": objects.iter().map(|object| call.accept.partial(object)).collect::<Vec<_>>(),
                 }),
                 Form::Object => json!({
                     "kind": call.kind.list_kind, "apiVersion": api_version,
@@ -213,45 +233,36 @@ struct Found {
     remaining: Option<u64>,
 }
 
-/// Where a list goes on: upstream's token, so that clients may even change servers.
-#[derive(Serialize, Deserialize)]
-struct Token {
-    v: String,
-    rv: i64,
-    start: String,
-}
-
-const TOKEN_VERSION: &str = "meta.k8s.io/v1";
-
+/// What is selected, in the version that the call asks for.
 async fn find(call: &Call) -> Result<Found, Status> {
+    let options = options::list(&call.query, false)?;
     let selection = Selection::of(call)?;
-    let limit = match call.query.get("limit") {
-        "" => 0,
-        text => text.parse::<i64>().map_err(|_| {
-            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
-        })?,
-    };
-    let limit = usize::try_from(limit).unwrap_or(0);
-    let token = call.query.get("continue");
-    if !token.is_empty() {
-        return resume(call, &selection, limit, token).await;
-    }
     let asked = revision_of(call)?;
-    match call.query.get("resourceVersionMatch") {
-        "" | "NotOlderThan" => fresh_enough(call).await?,
-        "Exact" => {
-            call.app.cache.catch_up().await?;
-            return from_store(call, &selection, limit, None, asked, false).await;
+    let from_history = |after, at, continued| {
+        from_store(call, &selection, History { limit: options.limit, after, at, continued })
+    };
+    if !options.continue_token.is_empty() {
+        if asked > 0 {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(why));
         }
-        other => {
-            return Err(Status::bad_request(format!(
-                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \
-                 \"NotOlderThan\""
-            )));
-        }
+        let root = &root_of(call);
+        let from = token::decode(&options.continue_token)
+            .map_err(|why| Status::bad_request(format!("invalid continue token: {why}")))?;
+        // A negative revision means: from this key on, as things are now.
+        let at = Revision::try_from(from.revision).unwrap_or(0);
+        return from_history(Some(format!("{root}{}", from.key)), at, true).await;
     }
+    // A page of a version that is named shows that version, unless the client says otherwise.
+    let exact = options.matching == Match::Exact
+        || (options.matching == Match::Unset && asked > 0 && options.limit > 0);
+    if exact {
+        call.app.cache.catch_up().await?;
+        return from_history(None, asked, false).await;
+    }
+    fresh_enough(call).await?;
     let snapshot = call.app.cache.of(&call.kind)?.snapshot();
-    let mut items = Vec::new();
+    let mut items: Vec<Arc<Item>> = Vec::new();
     let mut more = 0u64;
     let start = if call.namespace().is_empty() { String::new() } else { format!("{}/", call.namespace()) };
     for (key, item) in snapshot.items.range(Arc::from(start.as_str())..) {
@@ -259,7 +270,7 @@ async fn find(call: &Call) -> Result<Found, Status> {
             break;
         }
         if selection.takes(call, item) {
-            if limit > 0 && items.len() == limit {
+            if options.limit > 0 && items.len() == options.limit {
                 more += 1;
                 continue;
             }
@@ -267,62 +278,47 @@ async fn find(call: &Call) -> Result<Found, Status> {
         }
     }
     let revision = snapshot.revision;
-    let token = (more > 0).then(|| token_after(items.last().map_or("", |item| &item.key), revision));
-    let selective = selection.labels.is_some() || selection.fields.is_some();
-    Ok(Found { items, revision, token, remaining: (!selective).then_some(more) })
+    let after = items.last().map_or("", |item| &item.key[start.len()..]);
+    let token = (more > 0).then(|| token::encode(after, revision));
+    Ok(Found { items, revision, token, remaining: selection.takes_all().then_some(more) })
 }
 
-fn token_after(key: &str, revision: Revision) -> String {
-    let token = Token {
-        v: TOKEN_VERSION.into(),
-        rv: i64::try_from(revision).unwrap_or(-1),
-        start: format!("{key}\0"),
-    };
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is plain data"))
+/// The prefix of all that a list of this call may show, in the store.
+fn root_of(call: &Call) -> String {
+    match call.namespace() {
+        "" => format!("/{}/", call.kind.prefix),
+        namespace => format!("/{}/{namespace}/", call.kind.prefix),
+    }
 }
 
-async fn resume(call: &Call, selection: &Selection, limit: usize, token: &str) -> Result<Found, Status> {
-    let bad = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| bad(error.to_string()))?;
-    let token: Token = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-    if token.v != TOKEN_VERSION {
-        return Err(bad(format!("server does not recognize this encoded version {:?}", token.v)));
-    }
-    let after = token.start.trim_end_matches('\0');
-    if after.split('/').any(|part| part == "..") {
-        return Err(bad("the key leaves its kind".into()));
-    }
-    // A negative revision means: from this key on, as things are now.
-    let at = Revision::try_from(token.rv).unwrap_or(0);
-    from_store(call, selection, limit, Some(after.to_owned()), at, true).await
+/// Which part of the store's history a list shows.
+struct History {
+    limit: usize,
+    after: Option<String>,
+    /// 0 is now.
+    at: Revision,
+    continued: bool,
 }
 
 /// Lists from the store's history: what the cache no longer shows.
-async fn from_store(
-    call: &Call,
-    selection: &Selection,
-    limit: usize,
-    after: Option<String>,
-    at: Revision,
-    continued: bool,
-) -> Result<Found, Status> {
-    let namespace = call.namespace();
-    let root = format!("/{}/", call.kind.prefix);
-    let prefix = if namespace.is_empty() { root.clone() } else { format!("{root}{namespace}/") };
-    let mut after = after.map(|key| format!("{root}{key}"));
-    let mut items = Vec::new();
+async fn from_store(call: &Call, selection: &Selection, history: History) -> Result<Found, Status> {
+    let History { limit, mut after, at, continued } = history;
+    let root = root_of(call);
+    let kind_root = call.kind.prefix.len() + 2;
+    let mut items: Vec<Arc<Item>> = Vec::new();
     let mut revision = at;
     loop {
         // One more than asked for tells whether a token is needed.
         let chunk = if limit == 0 { 0 } else { limit + 1 };
         let range = Range { after: after.clone(), limit: chunk, at: (at > 0).then_some(at) };
-        let page = call.app.storage.list(&prefix, range).await.map_err(|error| match error {
+        let page = call.app.storage.list(&root, range).await.map_err(|error| match error {
             skiff_storage::Error::Compacted { .. } if continued => expired_token(after.as_deref(), &root),
+            skiff_storage::Error::Future { asked, newest } => Status::too_large_version(asked, newest),
             other => unavailable(other),
         })?;
         revision = revision.max(page.revision);
         for entry in &page.entries {
-            let Some(item) = Item::read(&call.kind, &entry.key[root.len()..], &entry.value, entry.revision)
+            let Some(item) = Item::read(&call.kind, &entry.key[kind_root..], &entry.value, entry.revision)
             else {
                 continue;
             };
@@ -330,9 +326,10 @@ async fn from_store(
                 continue;
             }
             if limit > 0 && items.len() == limit {
-                let last: &Arc<Item> = &items[limit - 1];
-                let token = Some(token_after(&last.key, revision));
+                let last = format!("/{}/{}", call.kind.prefix, items[limit - 1].key);
+                let token = Some(token::encode(&last[root.len()..], revision));
                 let remaining = page.remaining.map(|remaining| remaining + 1);
+                let remaining = remaining.filter(|_| selection.takes_all());
                 return Ok(Found { items, revision, token, remaining });
             }
             items.push(Arc::new(item));
@@ -354,9 +351,7 @@ fn expired_token(after: Option<&str>, root: &str) -> Status {
          and now may show up in the list.",
     );
     let key = after.and_then(|after| after.strip_prefix(root)).unwrap_or_default();
-    let token = Token { v: TOKEN_VERSION.into(), rv: -1, start: format!("{key}\0") };
-    let token = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token is plain data"));
-    status.continue_token = Some(token);
+    status.continue_token = Some(token::present(key));
     status
 }
 
@@ -365,10 +360,10 @@ pub fn revision_of(call: &Call) -> Result<Revision, Status> {
     match call.query.get("resourceVersion") {
         "" => Ok(0),
         text => text.parse().map_err(|_| {
-            let bad = Value::from(text);
             let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-            let error = skiff_api::status::FieldError::invalid("resourceVersion", bad, why);
-            Status::invalid(&call.kind.group, &call.kind.kind, "", &[error])
+            // Upstream gives neither a reason nor a better code.
+            let error = skiff_api::status::FieldError::invalid("resourceVersion", text, why);
+            Status::new(500, "", error.to_string())
         }),
     }
 }

@@ -32,6 +32,8 @@ pub struct RequestInfo {
 
 /// Takes a method, a path and its query apart.
 pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
+    // Upstream takes the decoded path apart: `%2F` separates like `/`.
+    let path = &percent(path, false);
     let mut info = RequestInfo {
         path: path.to_owned(),
         verb: method.as_str().to_ascii_lowercase(),
@@ -65,7 +67,7 @@ pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
         }
     }
     info.resource = rest[0].to_owned();
-    info.name = rest.get(1).map(|part| decode(part)).unwrap_or_default();
+    info.name = rest.get(1).map(|part| (*part).to_owned()).unwrap_or_default();
     info.subresource = rest.get(2).map(|part| (*part).to_owned()).unwrap_or_default();
     info.rest = rest.get(3..).unwrap_or_default().join("/");
     info.verb = match (method, info.name.is_empty()) {
@@ -82,10 +84,6 @@ pub fn parse(method: &Method, path: &str, query: &Query) -> RequestInfo {
     }
     .to_owned();
     info
-}
-
-fn decode(text: &str) -> String {
-    percent(text, false)
 }
 
 /// Decodes `%41`, and `+` as a space where `plus`. What is not an escape stays as it is.
@@ -141,9 +139,9 @@ impl Query {
         self.map.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a key is set to something other than `false` or `0`.
+    /// Whether a key is set to something other than `false`, in any case, or `0`.
     pub fn flag(&self, key: &str) -> bool {
-        self.map.contains_key(key) && !matches!(self.get(key), "false" | "0")
+        self.map.contains_key(key) && self.get(key) != "0" && !self.get(key).eq_ignore_ascii_case("false")
     }
 }
 

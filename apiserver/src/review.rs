@@ -77,7 +77,7 @@ pub async fn answer(
         return Err(Status::method_not_supported(&info.group, review.plural, &info.verb));
     }
     let accept = Accept::parse(request.headers().get(header::ACCEPT));
-    let (object, _) = write::parse(std::mem::take(request)).await?;
+    let (object, _) = write::parse(std::mem::take(request), review.kind).await?;
     let subjects = security::review::Subjects {
         user: &context.user,
         authorizer: &app.authorizer,

@@ -5,7 +5,7 @@ mod token;
 
 use axum::body::Body;
 use http::{Request, Response};
-use serde_json::{Value, json};
+use serde_json::json;
 use skiff_api::kind::Action;
 use skiff_api::meta;
 use skiff_api::status::Status;
@@ -45,7 +45,7 @@ async fn custom(call: &Call, request: Request<Body>) -> Result<Response<Body>, S
 
 /// Gives a pod its node. A pod is bound once.
 async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let (binding, _) = write::parse(request).await?;
+    let (binding, _) = write::parse(request, "Binding").await?;
     let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
     if node.is_empty() {
         return Err(Status::bad_request("target.name: Required value"));
@@ -93,12 +93,12 @@ fn success() -> Response<Body> {
 
 /// Deletes a pod on behalf of someone who drains its node.
 async fn evict(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let (eviction, _) = write::parse(request).await?;
+    let (eviction, _) = write::parse(request, "Eviction").await?;
     let pod = call.app.cache.of(&call.kind)?.get(call.namespace(), call.name());
     let pod = pod.ok_or_else(|| call.not_found())?.object(&call.kind, &call.version);
     crate::security::node::may_evict(&call.context.user, &pod)
         .map_err(|why| Status::forbidden("", "pods", call.name(), &why))?;
-    let options = eviction.get("deleteOptions").cloned().unwrap_or(Value::Null);
+    let options = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
     let mut plain = call.clone();
     plain.info.subresource.clear();
     write::delete_with(&plain, options).await?;

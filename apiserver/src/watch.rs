@@ -10,12 +10,14 @@ use futures::stream;
 use http::Response;
 use serde_json::{Value, json};
 use skiff_api::status::Status;
+use skiff_api::walk;
 use skiff_storage::Revision;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::app::Call;
 use crate::cache::{Change, Item, KindCache};
 use crate::negotiate::{self, Form};
+use crate::options;
 use crate::read::{self, Selection};
 
 /// How often a client that wants bookmarks gets one.
@@ -25,20 +27,21 @@ const DEFAULT_TIMEOUT_S: u64 = 1800;
 
 /// Answers a watch.
 pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
-    if call.accept.refused {
-        return Err(read::not_acceptable());
+    if call.accept.refused || call.accept.yaml {
+        let types = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+        let text = format!("only the following media types are accepted: {types}");
+        return Err(Status::new(406, "NotAcceptable", text));
     }
+    let options = options::list(&call.query, true)?;
     let selection = Selection::of(call)?;
     let cache = call.app.cache.of(&call.kind)?;
     let asked = read::revision_of(call)?;
-    let initial = call.query.flag("sendInitialEvents");
-    let unset = call.query.get("resourceVersion").is_empty();
-    if unset || (initial && asked == 0) {
+    if options.resource_version.is_empty() || (options.initial_events && asked == 0) {
         call.app.cache.catch_up().await?;
-    } else if asked > 0 && initial {
+    } else if asked > 0 && options.initial_events {
         call.app.cache.reach(asked).await?;
     }
-    let timeout_s = call.query.get("timeoutSeconds").parse().unwrap_or(DEFAULT_TIMEOUT_S);
+    let timeout_s = if options.timeout_s == 0 { DEFAULT_TIMEOUT_S } else { options.timeout_s };
     let mut bookmarks = tokio::time::interval(BOOKMARK_EVERY);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     bookmarks.reset();
@@ -49,14 +52,16 @@ pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         cache,
         after: asked,
         pending: VecDeque::new(),
-        bookmarks: call.query.flag("allowWatchBookmarks").then_some(bookmarks),
+        bookmarks: options.bookmarks.then_some(bookmarks),
         until: Instant::now() + Duration::from_secs(timeout_s),
         columns_sent: false,
         ended: false,
     };
     // Without a version, or from 0, a watch begins with what is there, as made-up additions.
-    if asked == 0 || initial {
-        watcher.begin(initial);
+    if options.initial_events {
+        watcher.begin(options.bookmarks);
+    } else if asked == 0 {
+        watcher.after = watcher.cache.snapshot().revision;
     }
     let frames = stream::unfold(watcher, |mut watcher| async move {
         let frame = watcher.next().await?;
@@ -170,35 +175,45 @@ impl Watcher {
             }
             Form::Metadata => {
                 let object = item.object(&call.kind, &call.version);
-                line(&json!({"type": event, "object": negotiate::partial(&object)}))
+                line(&json!({"type": event, "object": call.accept.partial(&object)}))
             }
             Form::Table => {
                 let object = item.object(&call.kind, &call.version);
                 let meta = json!({"resourceVersion": item.revision.to_string()});
                 let first = !std::mem::replace(&mut self.columns_sent, true);
-                let table = read::table_of(call, std::iter::once(&object), meta, first);
+                let table = read::table_of(call, std::iter::once(&object), meta, first)
+                    .unwrap_or_else(|status| status.to_object());
                 line(&json!({"type": event, "object": table}))
             }
         }
     }
 
     fn bookmark(&self, initial_end: bool) -> Bytes {
-        let mut metadata = json!({"resourceVersion": self.after.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": self.after.to_string()});
         if initial_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let call = &self.call;
         let object = match call.accept.form {
-            Form::Object => json!({
-                "kind": call.kind.kind, "apiVersion": call.kind.api_version(&call.version),
-                "metadata": metadata,
-            }),
+            Form::Object => {
+                let mut object = json!({
+                    "kind": call.kind.kind, "apiVersion": call.kind.api_version(&call.version),
+                    "metadata": metadata,
+                });
+                walk::normalise(call.schema(), &mut object);
+                object
+            }
             Form::Metadata => json!({
-                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                "kind": "PartialObjectMetadata", "apiVersion": call.accept.meta_version(), "metadata": metadata,
             }),
             Form::Table => json!({
-                "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-                "columnDefinitions": null, "rows": [],
+                "kind": "Table", "apiVersion": call.accept.meta_version(),
+                "metadata": {"resourceVersion": metadata["resourceVersion"]}, "columnDefinitions": null,
+                // A bookmark's row has no cells; its metadata carry the annotation.
+                "rows": [{"cells": null, "object": {
+                    "kind": "PartialObjectMetadata", "apiVersion": call.accept.meta_version(),
+                    "metadata": metadata,
+                }}],
             }),
         };
         line(&json!({"type": "BOOKMARK", "object": object}))

@@ -20,7 +20,7 @@ use crate::app::Call;
 use crate::cache::{Item, unavailable};
 use crate::{admission, read};
 
-pub use body::{PatchSort, decode, parse, patch as patch_body, read_all};
+pub use body::{MEDIA_TYPES, PatchSort, decode, parse, patch as patch_body, read_all};
 pub use delete::{delete, delete_collection, delete_with};
 pub use metadata::{generate_name, time};
 
@@ -172,7 +172,6 @@ pub async fn fresh(call: &Call) -> Result<Option<Item>, Status> {
 fn shape(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Value, Status> {
     let schema = call.schema();
     walk::default(schema, &mut new);
-    walk::normalise(schema, &mut new);
     match old {
         None => metadata::create(call, &mut new)?,
         Some(old) => {
@@ -186,7 +185,6 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Value, Stat
     }
     let strategy = skiff_api::strategy::of(&call.kind);
     strategy.prepare(&mut new, old);
-    walk::default(schema, &mut new);
     walk::normalise(schema, &mut new);
     if let Some(old) = old {
         metadata::count_generation(&call.kind, &mut new, old);

@@ -52,7 +52,8 @@ fn shape(raw: &Value) -> Shape {
             let known = properties.into_iter().flatten().map(|(name, raw)| {
                 let required = required.contains(&name.as_str());
                 let default = raw.get("default").cloned();
-                (name.clone(), Field { required, default, ..field(Arc::new(node(raw))) })
+                let merge = merge(raw);
+                (name.clone(), Field { required, default, merge, ..field(Arc::new(node(raw))) })
             });
             let atomic = raw["x-kubernetes-map-type"] == "atomic";
             Shape::Object(Fields { known: known.collect(), preserve_unknown, atomic })
@@ -75,6 +76,15 @@ fn shape(raw: &Value) -> Shape {
         "number" => Shape::Number,
         "boolean" => Shape::Boolean,
         _ => Shape::Any,
+    }
+}
+
+fn merge(raw: &Value) -> Merge {
+    let strategy = raw["x-kubernetes-patch-strategy"].as_str().unwrap_or_default();
+    Merge {
+        merge: strategy.split(',').any(|word| word == "merge"),
+        retain_keys: strategy.split(',').any(|word| word == "retainKeys"),
+        key: raw["x-kubernetes-patch-merge-key"].as_str().unwrap_or_default().to_owned(),
     }
 }
 

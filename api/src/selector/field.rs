@@ -16,7 +16,7 @@ impl FieldSelector {
         for term in split(text).into_iter().filter(|term| !term.is_empty()) {
             let found = ["!=", "==", "="].iter().filter_map(|sign| Some((term.find(sign)?, *sign)));
             let Some((at, sign)) = found.min_by_key(|(at, sign)| (*at, 2 - sign.len())) else {
-                return Err(SelectorError(format!("invalid selector: {text:?}; can't understand {term:?}")));
+                return Err(SelectorError(format!("invalid selector: '{text}'; can't understand '{term}'")));
             };
             let value = unescape(&term[at + sign.len()..]).ok_or_else(|| {
                 SelectorError(format!("invalid field selector: invalid escape sequence: {term}"))
@@ -24,6 +24,11 @@ impl FieldSelector {
             terms.push((term[..at].to_owned(), sign != "!=", value));
         }
         Ok(Self { terms })
+    }
+
+    /// What selects the objects with this value at this path.
+    pub fn equal(path: &str, value: &str) -> Self {
+        Self { terms: vec![(path.to_owned(), true, value.to_owned())] }
     }
 
     /// The paths that are compared.

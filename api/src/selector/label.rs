@@ -49,7 +49,10 @@ impl LabelSelector {
             return Ok(Self::default());
         }
         loop {
-            requirements.push(parser.requirement()?);
+            let requirement = parser
+                .requirement()
+                .map_err(|error| SelectorError(format!("unable to parse requirement: {error}")))?;
+            requirements.push(requirement);
             match parser.next() {
                 None => break,
                 Some(",") if parser.peek().is_some() => {}
@@ -250,7 +253,7 @@ impl<'a> Parser<'a> {
                 }
                 other => {
                     return Err(SelectorError(format!(
-                        "found '{}', expected: ',', or ')'",
+                        "found '{}', expected: ',' or ')'",
                         other.unwrap_or_default()
                     )));
                 }

@@ -29,7 +29,7 @@ pub async fn answer(call: &Call, paths: &Paths, request: Request<Body>) -> Resul
             item.ok_or_else(|| call.not_found())?.object(&call.kind, &call.version)
         }
         "update" => {
-            let (scale, _) = write::parse(request).await?;
+            let (scale, _) = write::parse(request, "Scale").await?;
             set(call, paths, |_| Ok(scale.clone())).await?
         }
         "patch" => {

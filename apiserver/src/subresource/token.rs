@@ -10,7 +10,7 @@ use crate::{lookup, negotiate, write};
 
 /// Answers a TokenRequest.
 pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let (request, _) = write::parse(request).await?;
+    let (request, _) = write::parse(request, "TokenRequest").await?;
     call.app.cache.catch_up().await?;
     let objects = lookup::Objects(call.app.cache.clone());
     let pod = request["spec"]["boundObjectRef"]["name"].as_str().and_then(|name| {

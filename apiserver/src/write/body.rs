@@ -8,6 +8,7 @@ use skiff_api::status::Status;
 use skiff_api::{walk, yaml};
 
 use crate::app::Call;
+use crate::{negotiate, options};
 
 /// The largest body, as upstream.
 const LIMIT_BYTES: usize = 3 << 20;
@@ -52,67 +53,130 @@ fn media_type(request: &Request<Body>) -> String {
     value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-fn validation(call: &Call) -> Result<FieldValidation, Status> {
-    match call.query.get("fieldValidation") {
-        "" | "Warn" => Ok(FieldValidation::Warn),
-        "Ignore" => Ok(FieldValidation::Ignore),
-        "Strict" => Ok(FieldValidation::Strict),
-        other => Err(Status::bad_request(format!(
-            "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-        ))),
+fn validation(text: &str) -> FieldValidation {
+    match text {
+        "Ignore" => FieldValidation::Ignore,
+        "Strict" => FieldValidation::Strict,
+        _ => FieldValidation::Warn,
     }
 }
 
+/// What bodies may be.
+pub const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json, \
+                           application/strategic-merge-patch+json, application/apply-patch+yaml";
+
 /// 415.
-fn unsupported(media: &str, known: &str) -> Status {
+fn unsupported(known: &str) -> Status {
     let text = "the body of the request was in an unknown format - accepted media types include:";
-    Status::new(415, "UnsupportedMediaType", format!("{text} {known} (got {media:?})"))
+    Status::new(415, "UnsupportedMediaType", format!("{text} {known}"))
 }
 
-/// Decodes a JSON, YAML or protobuf body of a request that carries an object.
-pub async fn parse(request: Request<Body>) -> Result<(Value, Vec<String>), Status> {
+/// Decodes a JSON, YAML or protobuf body that must be of this kind; answers with the paths of what was
+/// given twice. An empty kind words refusals as upstream does for options.
+pub async fn parse(request: Request<Body>, kind: &str) -> Result<(Value, Vec<String>), Status> {
     let media = media_type(&request);
     let yaml = match media.as_str() {
         "" | "application/json" => false,
         "application/yaml" => true,
         "application/vnd.kubernetes.protobuf" => {
             let bytes = read_all(request).await?;
-            let object = skiff_api::protobuf::decode(&bytes).map_err(Status::bad_request)?;
+            let object =
+                skiff_api::protobuf::decode(&bytes).map_err(|why| unrecognized(kind, &why, &bytes))?;
             return Ok((object, Vec::new()));
         }
-        other => {
-            let known = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-            return Err(unsupported(other, known));
-        }
+        _ => return Err(unsupported(MEDIA_TYPES)),
     };
     let bytes = read_all(request).await?;
-    if bytes.is_empty() {
-        return Ok((Value::Null, Vec::new()));
+    let (object, duplicates) =
+        yaml::decode_one(&bytes, yaml).map_err(|why| unrecognized(kind, &why, &bytes))?;
+    match object {
+        Value::Null => Ok((Value::Object(serde_json::Map::new()), duplicates)),
+        Value::Object(_) => Ok((object, duplicates)),
+        other => {
+            let sort = walk::sort(&other);
+            let why =
+                format!("{JSON_ERROR}: json: cannot unmarshal {sort} into Go value of type {TYPE_META}");
+            Err(unrecognized(kind, &why, &bytes))
+        }
     }
-    yaml::decode_one(&bytes, yaml).map_err(Status::bad_request)
 }
+
+/// The same, of a body that may be left out.
+pub async fn parse_options(request: Request<Body>) -> Result<Option<Value>, Status> {
+    let (head, body) = request.into_parts();
+    let bytes = read_all(Request::new(body)).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    parse(Request::from_parts(head, Body::from(bytes)), "").await.map(|(object, _)| Some(object))
+}
+
+const JSON_ERROR: &str = "couldn't get version/kind; json parse error";
+const TYPE_META: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
+                         Kind string \"json:\\\"kind,omitempty\\\"\" }";
+
+/// 400 for a body whose kind cannot be told.
+fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
+    if kind.is_empty() {
+        return Status::bad_request(why);
+    }
+    let shown = &body[..body.len().min(SUMMARY)];
+    let mut summary = match body {
+        [] => "<empty>".to_owned(),
+        [b'{', ..] => String::from_utf8_lossy(shown).into_owned(),
+        _ => shown.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > SUMMARY {
+        summary.push_str(" ...");
+    }
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+    ))
+}
+
+/// So much of a body is shown in a refusal, in bytes.
+const SUMMARY: usize = 30;
 
 /// Decodes the object of a create or an update of this call's kind.
 pub async fn decode(call: &Call, request: Request<Body>) -> Result<Value, Status> {
-    let validation = validation(call)?;
-    let (mut object, duplicates) = parse(request).await?;
-    if !object.is_object() {
-        return Err(Status::bad_request("the body of the request must be an object"));
-    }
-    let expected = call.kind.api_version(&call.version);
-    let given = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (kind, version) = (given("kind"), given("apiVersion"));
-    if (!kind.is_empty() && kind != call.kind.kind) || (!version.is_empty() && version != expected) {
-        return Err(Status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {}: the API version in the data \
-             ({version}) or its kind does not match the expected {expected}, Kind={}",
-            call.kind.kind, call.kind.kind
-        )));
-    }
+    let sort = if call.info.verb == "create" { "CreateOptions" } else { "UpdateOptions" };
+    let validation = validation(&options::write(&call.query, sort, false)?.field_validation);
+    let (mut object, duplicates) = parse(request, &call.kind.kind).await?;
+    same_kind(call, &object)?;
     object["kind"] = call.kind.kind.as_str().into();
-    object["apiVersion"] = expected.into();
+    object["apiVersion"] = call.kind.api_version(&call.version).into();
     check_fields(call, &mut object, &duplicates, validation)?;
     Ok(object)
+}
+
+/// Refuses an object that says that it is of another kind than the path's.
+fn same_kind(call: &Call, object: &Value) -> Result<(), Status> {
+    let given = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let expected = call.kind.api_version(&call.version);
+    let api_version = if given("apiVersion").is_empty() { expected.as_str() } else { given("apiVersion") };
+    let kind = if given("kind").is_empty() { call.kind.kind.as_str() } else { given("kind") };
+    if kind == call.kind.kind && api_version == expected {
+        return Ok(());
+    }
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let wanted = &call.kind.kind;
+    let registry = call.app.registry.load();
+    let why = match registry.kind(group, kind).filter(|known| known.version(version).is_some()) {
+        Some(known) if known.group == call.kind.group && known.kind == call.kind.kind => {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+            )));
+        }
+        Some(_) => format!(
+            "converting ({version}.{kind}) to ({}.{wanted}): unknown conversion",
+            negotiate::package(&call.kind.group)
+        ),
+        None => format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ),
+    };
+    Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {wanted}: {why}")))
 }
 
 /// Drops what the schema does not know, and says so as `validation` wants.
@@ -155,18 +219,14 @@ pub async fn patch(
     call: &Call,
     request: Request<Body>,
 ) -> Result<(PatchSort, bytes::Bytes, FieldValidation), Status> {
-    let validation = validation(call)?;
     let media = media_type(&request);
     let sort = match media.as_str() {
         "application/json-patch+json" => PatchSort::Json,
         "application/merge-patch+json" => PatchSort::Merge,
         "application/strategic-merge-patch+json" => PatchSort::Strategic,
         "application/apply-patch+yaml" => return Err(Status::not_implemented("server-side apply")),
-        other => {
-            let known = "application/json-patch+json, application/merge-patch+json, \
-                         application/strategic-merge-patch+json";
-            return Err(unsupported(other, known));
-        }
+        _ => return Err(unsupported(PATCH_TYPES)),
     };
+    let validation = validation(&options::write(&call.query, "PatchOptions", false)?.field_validation);
     Ok((sort, read_all(request).await?, validation))
 }

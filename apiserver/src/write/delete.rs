@@ -5,20 +5,24 @@ use http::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use skiff_api::meta;
-use skiff_api::status::Status;
+use skiff_api::schema::definition;
+use skiff_api::status::{FieldError, Status};
+use skiff_api::{meta, walk};
 use skiff_storage::{Error, Expect};
 
 use super::{body, commit, fresh, metadata, stamped};
 use crate::app::Call;
 use crate::cache::unavailable;
-use crate::negotiate;
 use crate::read::Selection;
+use crate::{negotiate, options as query};
 
 /// How often a delete is tried when others write in between.
 const TRIES: usize = 16;
 /// The grace period of a pod that names none.
 const DEFAULT_GRACE_S: i64 = 30;
+const POLICIES: [&str; 3] = ["Orphan", "Background", "Foreground"];
+const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+const KNOWN: &str = "the definition is among the built-in ones";
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -46,35 +50,54 @@ pub async fn delete_with(call: &Call, options: Value) -> Result<(), Status> {
     delete_one(call, &options, dry_run).await.map(|_| ())
 }
 
+/// The options come in the body, or in the query if there is no body.
 async fn options(call: &Call, request: Request<Body>) -> Result<(Options, bool), Status> {
-    let (object, _) = body::parse(request).await?;
-    read_options(call, object)
+    match body::parse_options(request).await? {
+        Some(object) => read_options(call, object),
+        None => {
+            let mut object = json!({});
+            if let Some(seconds) = query::integer(&call.query, "gracePeriodSeconds")? {
+                object["gracePeriodSeconds"] = seconds.into();
+            }
+            if !call.query.get("propagationPolicy").is_empty() {
+                object["propagationPolicy"] = call.query.get("propagationPolicy").into();
+            }
+            if !call.query.all("orphanDependents").is_empty() {
+                object["orphanDependents"] = call.query.flag("orphanDependents").into();
+            }
+            object["dryRun"] = json!(call.query.all("dryRun"));
+            read_options(call, object)
+        }
+    }
 }
 
-fn read_options(call: &Call, object: Value) -> Result<(Options, bool), Status> {
-    let mut options = match object {
-        Value::Null => Options::default(),
-        object => serde_json::from_value(object)
-            .map_err(|error| Status::bad_request(format!("DeleteOptions: {error}")))?,
-    };
-    if let Ok(seconds) = call.query.get("gracePeriodSeconds").parse() {
-        options.grace_period_seconds = Some(seconds);
-    }
-    if !call.query.get("propagationPolicy").is_empty() {
-        options.propagation_policy = Some(call.query.get("propagationPolicy").to_owned());
-    }
-    let known = ["Orphan", "Background", "Foreground"];
-    if let Some(policy) = &options.propagation_policy
-        && !known.contains(&policy.as_str())
+fn read_options(call: &Call, mut object: Value) -> Result<(Options, bool), Status> {
+    if let Some(status) =
+        walk::decode_error("DeleteOptions", "v1", definition(OPTIONS).expect(KNOWN), &object)
     {
-        return Err(Status::invalid(
-            "meta.k8s.io",
-            "DeleteOptions",
-            "",
-            &[skiff_api::status::FieldError::not_supported("propagationPolicy", policy.as_str(), &known)],
-        ));
+        return Err(status);
     }
-    let dry = call.context.dry_run || options.dry_run.iter().any(|text| text == "All");
+    if let Some(map) = object.as_object_mut() {
+        map.retain(|_, value| !value.is_null());
+    }
+    let options: Options =
+        serde_json::from_value(object).map_err(|error| Status::bad_request(error.to_string()))?;
+    let mut errors = Vec::new();
+    if let Some(policy) = &options.propagation_policy {
+        if options.orphan_dependents.is_some() {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(FieldError::invalid("propagationPolicy", policy.as_str(), why));
+        }
+        if !POLICIES.contains(&policy.as_str()) {
+            let known = ["Foreground", "Background", "Orphan", "nil"];
+            errors.push(FieldError::not_supported("propagationPolicy", policy.as_str(), &known));
+        }
+    }
+    errors.extend(query::dry_run_errors(&json!(options.dry_run)));
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+    }
+    let dry = call.context.dry_run || !options.dry_run.is_empty();
     Ok((options, dry))
 }
 

@@ -1,0 +1,7 @@
+//! The API over real HTTP: a server on the embedded store, served on loopback with TLS, asked by clients
+//! that know nothing but paths and JSON.
+
+mod bad_input;
+mod identity;
+mod invented;
+mod server;
