@@ -1,6 +1,8 @@
 //! The API over real HTTP: a server on the embedded store, served on loopback with TLS, asked by clients
 //! that know nothing but paths and JSON.
 
+#![allow(clippy::unwrap_used)]
+
 mod bad_input;
 mod identity;
 mod invented;
