@@ -86,6 +86,11 @@ impl EtcdBed {
         Server(server.expect("etcd can be started; Debian has it in etcd-server"))
     }
 
+    /// One more client, as of another API server.
+    pub async fn client(&self) -> Arc<Etcd> {
+        Arc::new(Etcd::connect(&[self.urls.0.clone()], None).await.expect("etcd answers"))
+    }
+
     /// A client, as soon as the server answers; `None` if it has ended.
     async fn reach(server: &mut Server, url: &str) -> Option<Arc<Etcd>> {
         let until = Instant::now() + Duration::from_secs(30);

@@ -6,6 +6,7 @@
 
 mod bed;
 mod compaction;
+mod compactors;
 mod history;
 mod model;
 mod paging;
