@@ -88,7 +88,7 @@ impl EtcdBed {
 
     /// One more client, as of another API server.
     pub async fn client(&self) -> Arc<Etcd> {
-        Arc::new(Etcd::connect(&[self.urls.0.clone()], None).await.expect("etcd answers"))
+        Arc::new(Etcd::connect(std::slice::from_ref(&self.urls.0), None).await.expect("etcd answers"))
     }
 
     /// A client, as soon as the server answers; `None` if it has ended.
