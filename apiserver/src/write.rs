@@ -6,6 +6,7 @@
 mod body;
 mod delete;
 mod metadata;
+mod rules;
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -66,6 +67,11 @@ pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value
         match commit(&target, Some(&mut candidate), Expect::Absent, turn).await {
             Ok(revision) => return Ok((201, stamped(candidate, revision))),
             Err(Error::Mismatch(_)) if generate && tries > 0 => {}
+            Err(Error::Mismatch(_)) if generate => {
+                let mut status = Status::already_exists(&call.kind.group, &call.kind.plural, &name);
+                status.message.push_str(", the server was not able to generate a unique name for the object");
+                return Err(status);
+            }
             Err(Error::Mismatch(existing)) => {
                 return Err(clash(call, &name, existing.as_ref()));
             }
@@ -97,8 +103,14 @@ pub async fn update(call: &Call, request: Request<Body>) -> Result<Response<Body
     }
     read::same_name(call, &object)?;
     metadata::settle_namespace(call, &mut object)?;
-    let object = change(call, |_| Ok(object.clone())).await?;
-    read::object(call, 200, &object)
+    let (code, object) = match change(call, |_| Ok(object.clone())).await {
+        Err(missing) if missing.code == 404 && rules::makes_on_update(&call.kind) => {
+            metadata::may_create(call, &mut object)?;
+            create_object(call, object).await?
+        }
+        changed => (200, changed?),
+    };
+    read::object(call, code, &object)
 }
 
 /// Answers a patch.

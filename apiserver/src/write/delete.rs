@@ -10,7 +10,7 @@ use skiff_api::status::{FieldError, Status};
 use skiff_api::{meta, walk};
 use skiff_storage::{Error, Expect};
 
-use super::{body, commit, fresh, metadata, stamped};
+use super::{body, commit, fresh, metadata, rules, stamped};
 use crate::app::Call;
 use crate::cache::unavailable;
 use crate::read::Selection;
@@ -105,9 +105,10 @@ fn read_options(call: &Call, mut object: Value) -> Result<(Options, bool), Statu
 pub async fn delete(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let (options, dry_run) = options(call, request).await?;
     let deleted = delete_one(call, &options, dry_run).await?;
+    let waits = matches!(deleted, Deleted::Waits(_));
     let answer = match deleted {
         Deleted::Waits(object) => object,
-        Deleted::Gone(object) if call.kind.graceful => object,
+        Deleted::Gone(object) if rules::shows_deleted(&call.kind) => object,
         Deleted::Gone(object) => json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {
@@ -116,17 +117,24 @@ pub async fn delete(call: &Call, request: Request<Body>) -> Result<Response<Body
             },
         }),
     };
-    Ok(negotiate::value(200, &answer, &call.accept))
+    // As upstream, only the older way of asking is told that the object is still there.
+    let code = if waits && options.orphan_dependents == Some(false) { 202 } else { 200 };
+    if answer["kind"] == "Status" {
+        return Ok(negotiate::value(code, &answer, &call.accept));
+    }
+    crate::read::object(call, code, &answer)
 }
 
 /// Answers a deletecollection: every selected object, each by the rules of a single delete.
 pub async fn delete_collection(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let (options, dry_run) = options(call, request).await?;
+    let limit = query::list(&call.query, false)?.limit;
     let selection = Selection::of(call)?;
     call.app.cache.catch_up().await?;
     let snapshot = call.app.cache.of(&call.kind)?.snapshot();
     let mut deleted = Vec::new();
-    for item in snapshot.items.values().filter(|item| selection.takes(call, item)) {
+    let selected = snapshot.items.values().filter(|item| selection.takes(call, item));
+    for item in selected.take(if limit == 0 { usize::MAX } else { limit }) {
         let mut one = call.for_name(item.name());
         item.namespace().clone_into(&mut one.info.namespace);
         match delete_one(&one, &options, dry_run).await {
@@ -182,10 +190,12 @@ fn check(call: &Call, options: &Options, old: &Value) -> Result<(), Status> {
         if let Some(wanted) = wanted
             && wanted != live
         {
+            let done = if what == "UID" { "deleted and then recreated" } else { "modified" };
             let why = format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {live}"
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({live}). The \
+                 object might have been {done}"
             );
-            return Err(Status::conflict(&call.kind.group, &call.kind.plural, call.name(), &why));
+            return Err(Status::conflict(&call.kind.group, &call.kind.kind, call.name(), &why));
         }
     }
     Ok(())
@@ -194,31 +204,15 @@ fn check(call: &Call, options: &Options, old: &Value) -> Result<(), Status> {
 /// The object as a delete leaves it, if anything keeps it.
 fn mark(call: &Call, options: &Options, mut object: Value) -> Value {
     let now = call.context.now;
-    let policy = match (&options.propagation_policy, options.orphan_dependents) {
-        (Some(policy), _) => policy.as_str(),
-        (None, Some(true)) => "Orphan",
-        _ => "",
-    };
-    let mut finalizers: Vec<String> = meta::finalizers(&object).iter().map(ToString::to_string).collect();
-    if !policy.is_empty() {
-        finalizers.retain(|name| name != ORPHAN && name != FOREGROUND);
-        match policy {
-            "Orphan" => finalizers.push(ORPHAN.into()),
-            "Foreground" => finalizers.push(FOREGROUND.into()),
-            _ => {}
-        }
-        object["metadata"]["finalizers"] = json!(finalizers);
-        if finalizers.is_empty()
-            && let Some(metadata) = object["metadata"].as_object_mut()
-        {
-            metadata.remove("finalizers");
-        }
-    }
     let deleting = meta::deletion_timestamp(&object).is_some();
     if call.kind.graceful {
-        let grace = grace_s(options, &object);
-        let left = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
-        if !deleting || left.is_some_and(|left| grace < left) {
+        let left = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+        if deleting && left > 0 && !shorten(options, &mut object, left, now) {
+            // It is on its way: nothing else of it may be decided now.
+            return object;
+        }
+        if !deleting {
+            let grace = grace_s(options, &object);
             let at = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
             object["metadata"]["deletionTimestamp"] = metadata::time(at).into();
             object["metadata"]["deletionGracePeriodSeconds"] = grace.into();
@@ -227,10 +221,50 @@ fn mark(call: &Call, options: &Options, mut object: Value) -> Value {
         object["metadata"]["deletionTimestamp"] = metadata::time(now).into();
         object["metadata"]["deletionGracePeriodSeconds"] = 0.into();
     }
-    if call.kind.plural == "namespaces" {
+    if !deleting && let Some(generation) = object["metadata"]["generation"].as_i64() {
+        object["metadata"]["generation"] = (generation + 1).into();
+    }
+    set_policy(call, options, &mut object);
+    if call.kind.plural == "namespaces" && call.kind.group.is_empty() {
         object["status"]["phase"] = "Terminating".into();
     }
     object
+}
+
+/// What becomes of the objects that it owns, as a finalizer for the garbage collector.
+fn set_policy(call: &Call, options: &Options, object: &mut Value) {
+    let had: Vec<String> = meta::finalizers(object).iter().map(ToString::to_string).collect();
+    let decided = had.iter().any(|name| name == ORPHAN || name == FOREGROUND);
+    let finalizer = match (options.propagation_policy.as_deref(), options.orphan_dependents) {
+        (Some("Orphan"), _) | (None, Some(true)) => Some(ORPHAN),
+        (Some("Foreground"), _) => Some(FOREGROUND),
+        (Some(_), _) | (None, Some(false)) => None,
+        (None, None) if decided || !rules::orphans(&call.kind) => return,
+        (None, None) => Some(ORPHAN),
+    };
+    let mut finalizers: Vec<String> =
+        had.into_iter().filter(|name| name != ORPHAN && name != FOREGROUND).collect();
+    finalizers.extend(finalizer.map(str::to_owned));
+    if finalizers.is_empty() {
+        meta::set(object, "finalizers", Value::Null);
+    } else {
+        meta::set(object, "finalizers", finalizers);
+    }
+}
+
+/// A grace period that runs can only become shorter; whether it did.
+fn shorten(options: &Options, object: &mut Value, left: i64, now: Timestamp) -> bool {
+    let Some(mut grace) = options.grace_s().filter(|grace| *grace < left) else { return false };
+    let old = meta::deletion_timestamp(object).and_then(|text| text.parse::<Timestamp>().ok()).unwrap_or(now);
+    let mut at = old.checked_sub(SignedDuration::from_secs(left - grace)).unwrap_or(now);
+    if at < now {
+        at = now;
+        // Whoever stops it still has to say that it is done.
+        grace = grace.min(1);
+    }
+    object["metadata"]["deletionTimestamp"] = metadata::time(at).into();
+    object["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+    true
 }
 
 /// How long a pod may take to end. One that no node runs needs no time.
@@ -241,5 +275,12 @@ fn grace_s(options: &Options, pod: &Value) -> i64 {
         return 0;
     }
     let own = pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(DEFAULT_GRACE_S);
-    options.grace_period_seconds.unwrap_or(own).max(0)
+    options.grace_s().unwrap_or(if own < 0 { 1 } else { own })
+}
+
+impl Options {
+    /// The grace period asked for; less than nothing is a second.
+    fn grace_s(&self) -> Option<i64> {
+        self.grace_period_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds })
+    }
 }

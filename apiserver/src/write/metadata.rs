@@ -6,7 +6,9 @@ use skiff_api::kind::Kind;
 use skiff_api::meta;
 use skiff_api::status::{FieldError, Status};
 
+use super::rules;
 use crate::app::Call;
+use crate::security::Attributes;
 
 /// Fields of `metadata` that clients cannot change.
 const KEPT: [&str; 6] =
@@ -66,8 +68,30 @@ pub fn generate_name(object: &mut Value) {
     object["metadata"]["name"] = format!("{base}{suffix}").into();
 }
 
+/// Drops owner references that are there twice, and says so.
+fn drop_twin_owners(call: &Call, object: &mut Value) {
+    let Some(list) = object["metadata"]["ownerReferences"].as_array_mut() else { return };
+    let (mut kept, mut twins): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
+    for owner in list.drain(..) {
+        if kept.contains(&owner) {
+            twins.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        } else {
+            kept.push(owner);
+        }
+    }
+    *list = kept;
+    if !twins.is_empty() {
+        call.context.warn(format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and \
+             may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twins.join(", ")
+        ));
+    }
+}
+
 /// What the server gives a new object.
 pub fn create(call: &Call, object: &mut Value) -> Result<(), Status> {
+    drop_twin_owners(call, object);
     let metadata = object["metadata"].as_object_mut().expect("decoding made metadata an object");
     metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
     metadata.insert("creationTimestamp".into(), time(call.context.now).into());
@@ -88,9 +112,30 @@ pub fn time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// An update of what is not there makes it, for those who may.
+pub fn may_create(call: &Call, object: &mut Value) -> Result<(), Status> {
+    if !call.info.subresource.is_empty() {
+        return Err(call.not_found());
+    }
+    let uid = meta::uid(object);
+    if !uid.is_empty() {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+        return Err(Status::conflict(&call.kind.group, &call.kind.plural, call.name(), &why));
+    }
+    let mut attributes = Attributes::of(&call.context.user, &call.info, "", "");
+    attributes.verb = "create";
+    call.app.decide(&attributes)?;
+    meta::set(object, "resourceVersion", Value::Null);
+    Ok(())
+}
+
 /// Refuses a write that was made from another version or another object than the live one.
 pub fn check_precondition(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
     let asked = meta::resource_version(new);
+    if matches!(asked, "" | "0") && call.info.verb == "update" && rules::needs_version(&call.kind) {
+        let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+        return Err(Status::invalid(&call.kind.group, &call.kind.plural, call.name(), &[error]));
+    }
     let stale = !asked.is_empty() && asked != "0" && asked != meta::resource_version(old);
     let (uid, live) = (meta::uid(new), meta::uid(old));
     if !uid.is_empty() && uid != live {
@@ -105,6 +150,7 @@ pub fn check_precondition(call: &Call, new: &Value, old: &Value) -> Result<(), S
 
 /// Restores what clients cannot change.
 pub fn update(call: &Call, new: &mut Value, old: &Value) -> Result<(), Status> {
+    drop_twin_owners(call, new);
     let before = old["metadata"].as_object().cloned().unwrap_or_default();
     if !new["metadata"].is_object() {
         new["metadata"] = Value::Object(Map::new());

@@ -6,4 +6,7 @@
 mod bad_input;
 mod identity;
 mod invented;
+mod lists;
 mod server;
+mod watches;
+mod writes;

@@ -263,7 +263,6 @@ impl Client {
         self.send("DELETE", path, &[], "").await
     }
 
-    #[allow(dead_code)]
     pub async fn delete_with(&self, path: &str, options: &Value) -> Answer {
         self.send("DELETE", path, &[("content-type", "application/json")], options.to_string()).await
     }
@@ -307,7 +306,6 @@ impl Answer {
         assert_eq!((&status["reason"], status["message"].as_str().unwrap()), (&expected, message));
     }
 
-    #[allow(dead_code)]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -359,8 +357,24 @@ pub fn pod(name: &str) -> Value {
         "spec": {"containers": [{"name": "c", "image": "nginx"}]}})
 }
 
+/// Makes the account that pods of the default namespace run as.
+pub async fn make_account(admin: &Client) {
+    let account = json!({"metadata": {"name": "default"}});
+    admin.post("/api/v1/namespaces/default/serviceaccounts", &account).await.expect(201);
+}
+
+/// The names in a list.
+pub fn names(list: &Value) -> Vec<&str> {
+    let items = list["items"].as_array().unwrap().iter();
+    items.map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+/// An object's resource version.
+pub fn version(object: &Value) -> &str {
+    object["metadata"]["resourceVersion"].as_str().unwrap()
+}
+
 /// Where ConfigMaps of the default namespace are.
 pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// Where pods of the default namespace are.
-#[allow(dead_code)]
 pub const PODS: &str = "/api/v1/namespaces/default/pods";
