@@ -9,7 +9,7 @@ use kube::runtime::watcher;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skiff_runtime::event::Recorder;
-use skiff_runtime::view::View;
+use skiff_runtime::view::{View, trim};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
@@ -40,7 +40,7 @@ impl Context {
         let stop = || shutdown.child_token();
         let root_cas = all().fields(&format!("metadata.name={}", crate::rootca::NAME));
         Self {
-            pods: View::spawn(Api::all(client.clone()), all(), stop()),
+            pods: View::spawn_trimmed(Api::all(client.clone()), all(), trim::pod, stop()),
             replica_sets: View::spawn(Api::all(client.clone()), all(), stop()),
             deployments: View::spawn(Api::all(client.clone()), all(), stop()),
             services: View::spawn(Api::all(client.clone()), all(), stop()),

@@ -139,9 +139,16 @@ async fn reconcile(
         recorder.event(&reference(&pod), Type::Warning, "NodeNotReady", "Node is not ready");
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let pods: Api<Pod> = context.api(&namespace);
-        match replace_status(&pods, &context.pods, &pod).await {
+        // Not the pod as a whole: what the view has trimmed must not be written back.
+        let patch = json!({
+            "metadata": {"resourceVersion": pod.metadata.resource_version},
+            "status": {"conditions": pod.status.and_then(|status| status.conditions)},
+        });
+        let name = pod.metadata.name.unwrap_or_default();
+        match pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(written) => context.pods.caught_up(&written).await,
             Err(error) if is_not_found(&error) => {}
-            other => other.map(|_| ())?,
+            Err(error) => return Err(error.into()),
         }
     }
     // What was written comes back as a change, and is looked at again then.

@@ -1,11 +1,12 @@
 //! Views: what the API server holds of one kind, kept up to date by one watch.
 //!
 //! One task per view reads the watch and is the only writer; readers take an immutable snapshot by one atomic load and
-//! never block it. `metadata.managedFields` is dropped on arrival: nobody here reads it, and it is half of a pod.
+//! never block it. What nobody here reads is [trimmed](trim) on arrival: `metadata.managedFields` always, it is half of a pod.
 //!
 //! Staleness is solved here once: who has written an object calls [`View::caught_up`] before it decides again, so that no
 //! decision is taken from a snapshot older than one's own last write.
 
+pub mod trim;
 mod writer;
 
 use std::fmt::Debug;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_kind};
 use kube::{Api, Resource};
@@ -76,7 +77,18 @@ impl<K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static> Vie
     /// Starts to watch (only metadata if `K` is `PartialObjectMeta`). Returns at once; see [`View::synced`]. The watch reconnects for ever, with back-off, until
     /// `shutdown`.
     pub fn spawn(api: Api<K>, config: watcher::Config, shutdown: CancellationToken) -> Self {
-        Self::from_events(watch_kind(api, config).backoff(Reconnect::default()), shutdown)
+        Self::spawn_trimmed(api, config, |_| {}, shutdown)
+    }
+
+    /// The same, of objects without what `trim` takes out. None of them may be written back.
+    pub fn spawn_trimmed(
+        api: Api<K>,
+        config: watcher::Config,
+        trim: fn(&mut K),
+        shutdown: CancellationToken,
+    ) -> Self {
+        let events = watch_kind(api, config).backoff(Reconnect::default());
+        Self::from_events(events.map(move |event| trim::event(event, trim)), shutdown)
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use skiff_runtime::event::{Recorder, Type, reference};
 use skiff_runtime::key::Key;
 use skiff_runtime::queue::{Action, Queue};
-use skiff_runtime::view::{Change, View};
+use skiff_runtime::view::{Change, View, trim};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
@@ -57,7 +57,12 @@ struct State {
 
 /// Schedules until `shutdown`.
 pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) {
-    let pods: View<Pod> = View::spawn(Api::all(client.clone()), watcher::Config::default(), shutdown.clone());
+    let pods: View<Pod> = View::spawn_trimmed(
+        Api::all(client.clone()),
+        watcher::Config::default(),
+        trim::pod,
+        shutdown.clone(),
+    );
     let nodes: View<Node> =
         View::spawn(Api::all(client.clone()), watcher::Config::default(), shutdown.clone());
     let namespaces: View<Namespace> =

@@ -46,7 +46,7 @@ impl World {
     async fn until(&self, name: &str, holds: impl Fn(&Value) -> bool) {
         let holds = |pod: Option<&Pod>| pod.is_some_and(|pod| holds(&serde_json::to_value(pod).unwrap()));
         let waited =
-            tokio::time::timeout(Duration::from_secs(15), await_condition(self.pods.clone(), name, holds));
+            tokio::time::timeout(Duration::from_secs(60), await_condition(self.pods.clone(), name, holds));
         waited.await.unwrap_or_else(|_| panic!("{name} never got there")).unwrap();
     }
 
