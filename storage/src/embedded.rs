@@ -2,8 +2,8 @@
 //!
 //! One thread writes. It gathers all waiting proposals into one record, appends it, calls
 //! `fdatasync` once, and only then shows and acknowledges what it wrote. Readers take a snapshot
-//! of a persistent map and never wait for it. Past states are kept as cheap clones of that map,
-//! bounded in number and bytes, over restarts too; a watch or a list that asks for more gets
+//! of a persistent map and never wait for it. Recent changes are kept, bounded in number and bytes, over
+//! restarts too; a past state is made by undoing them. A watch or a list that asks for more gets
 //! [`Error::Compacted`].
 
 pub mod disk;

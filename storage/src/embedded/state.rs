@@ -64,6 +64,22 @@ impl State {
         Event { key: key.to_string(), revision, value: new, previous }
     }
 
+    /// Goes back to `revision` over the changes that came after it, oldest first. When values end is not recalled.
+    fn undo(&mut self, later: &[Arc<Event>], revision: Revision) {
+        for event in later.iter().rev() {
+            match &event.previous {
+                Some((value, revision)) => {
+                    let stored = Stored { value: value.clone(), revision: *revision, ends_s: None };
+                    self.map.insert(event.key.as_str().into(), stored);
+                }
+                None => {
+                    self.map.remove(event.key.as_str());
+                }
+            }
+        }
+        self.revision = revision;
+    }
+
     /// The entry of a key.
     pub fn entry(&self, key: &str) -> Option<Entry> {
         let stored = self.map.get(key)?;
@@ -93,8 +109,8 @@ impl State {
     }
 }
 
-/// A change, with the state before it.
-pub type Step = (State, Arc<Event>);
+/// Past states that are kept once they have been asked for.
+const RECALLED: usize = 4;
 
 /// Reads a log: the newest state, and the recent past as far as the log tells it.
 pub struct Replay {
@@ -122,9 +138,8 @@ impl Replay {
             inner.newest.apply(&Arc::from(op.key), value, op.revision);
             return;
         }
-        let before = inner.newest.clone();
         let event = inner.newest.change(&Arc::from(op.key), value, op.revision);
-        inner.remember(before, Arc::new(event), &self.bounds);
+        inner.remember(event, &self.bounds);
     }
 }
 
@@ -152,10 +167,12 @@ struct Bounds {
 #[derive(Default)]
 struct Inner {
     newest: State,
-    /// The states before recent changes, oldest first, each with the change that followed it.
-    past: VecDeque<Step>,
+    /// Recent changes, oldest first.
+    past: VecDeque<Arc<Event>>,
     bytes: usize,
     oldest: Revision,
+    /// Past states that were asked for lately, the latest last: who reads a list in pages asks for one again and again.
+    recalled: VecDeque<State>,
 }
 
 impl Shared {
@@ -174,16 +191,34 @@ impl Shared {
 
     /// The state after `revision`.
     pub fn at(&self, revision: Revision) -> Result<State> {
-        let inner = self.lock();
-        if revision > inner.newest.revision {
-            return Err(Error::Future { asked: revision, newest: inner.newest.revision });
+        let (mut state, later) = {
+            let mut inner = self.lock();
+            if revision > inner.newest.revision {
+                return Err(Error::Future { asked: revision, newest: inner.newest.revision });
+            }
+            if revision < inner.oldest {
+                return Err(Error::Compacted { asked: revision, oldest: inner.oldest });
+            }
+            let start = inner.past.partition_point(|event| event.revision <= revision);
+            if start == inner.past.len() {
+                return Ok(inner.newest.clone());
+            }
+            if let Some(at) = inner.recalled.iter().position(|state| state.revision == revision)
+                && let Some(state) = inner.recalled.remove(at)
+            {
+                inner.recalled.push_back(state.clone());
+                return Ok(state);
+            }
+            let later: Vec<Arc<Event>> = inner.past.range(start..).cloned().collect();
+            (inner.newest.clone(), later)
+        };
+        // Not under the lock: the writer must not wait for a long way back.
+        state.undo(&later, revision);
+        let mut inner = self.lock();
+        inner.recalled.push_back(state.clone());
+        while inner.recalled.len() > RECALLED {
+            inner.recalled.pop_front();
         }
-        if revision < inner.oldest {
-            return Err(Error::Compacted { asked: revision, oldest: inner.oldest });
-        }
-        let next = inner.past.partition_point(|(_, event)| event.revision <= revision);
-        let mut state = inner.past.get(next).map_or_else(|| inner.newest.clone(), |(state, _)| state.clone());
-        state.revision = state.revision.max(revision);
         Ok(state)
     }
 
@@ -193,14 +228,20 @@ impl Shared {
         if after < inner.oldest {
             return Err(Error::Compacted { asked: after, oldest: inner.oldest });
         }
-        let start = inner.past.partition_point(|(_, event)| event.revision <= after);
-        Ok((inner.past.range(start..).map(|(_, event)| event.clone()).collect(), inner.newest.revision))
+        let start = inner.past.partition_point(|event| event.revision <= after);
+        Ok((inner.past.range(start..).cloned().collect(), inner.newest.revision))
     }
 
-    /// The past, oldest first, with the state that it leads to.
-    pub fn history(&self) -> (VecDeque<Step>, State) {
-        let inner = self.lock();
-        (inner.past.clone(), inner.newest.clone())
+    /// The oldest state that is remembered, and the changes, oldest first, that lead from it to the newest.
+    pub fn history(&self) -> (State, VecDeque<Arc<Event>>, State) {
+        let (past, newest, oldest) = {
+            let inner = self.lock();
+            (inner.past.clone(), inner.newest.clone(), inner.oldest)
+        };
+        let mut state = newest.clone();
+        state.undo(past.as_slices().1, oldest);
+        state.undo(past.as_slices().0, oldest);
+        (state, past, newest)
     }
 
     /// Bytes that the past holds, about.
@@ -218,11 +259,11 @@ impl Shared {
         self.signals.send_modify(|signals| signals.nudges += 1);
     }
 
-    /// Shows what has been written: the states before each change, and the newest.
-    pub fn publish(&self, newest: State, changes: Vec<(State, Event)>) {
+    /// Shows what has been written: the changes and the newest state.
+    pub fn publish(&self, newest: State, changes: Vec<Event>) {
         let mut inner = self.lock();
-        for (before, event) in changes {
-            inner.remember(before, Arc::new(event), &self.bounds);
+        for event in changes {
+            inner.remember(event, &self.bounds);
         }
         inner.newest = newest;
         drop(inner);
@@ -235,7 +276,7 @@ impl Shared {
         if revision > inner.newest.revision {
             return Err(Error::Future { asked: revision, newest: inner.newest.revision });
         }
-        while inner.past.front().is_some_and(|(_, event)| event.revision <= revision) {
+        while inner.past.front().is_some_and(|event| event.revision <= revision) {
             inner.forget_oldest();
         }
         Ok(())
@@ -254,18 +295,20 @@ impl Shared {
 }
 
 impl Inner {
-    fn remember(&mut self, before: State, event: Arc<Event>, bounds: &Bounds) {
+    fn remember(&mut self, event: Event, bounds: &Bounds) {
         self.bytes += weight(&event);
-        self.past.push_back((before, event));
+        self.past.push_back(Arc::new(event));
         while self.past.len() > bounds.events || self.bytes > bounds.bytes {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, event)) = self.past.pop_front() {
+        if let Some(event) = self.past.pop_front() {
             self.bytes -= weight(&event);
             self.oldest = event.revision;
+            let oldest = self.oldest;
+            self.recalled.retain(|state| state.revision >= oldest);
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Options;
 use super::log::{Batch, Log, LogOp};
-use super::state::{Shared, State, Step};
+use super::state::{Shared, State};
 use crate::{Error, Event, Expect, Op, Result, Revision};
 
 /// Proposals that share one record at most.
@@ -87,9 +87,9 @@ impl Writer {
     }
 
     /// Values whose end could not be written end later.
-    fn end_again(&mut self, refused: &[(State, Event)]) {
+    fn end_again(&mut self, refused: &[Event]) {
         let state = self.shared.newest();
-        for (_, event) in refused {
+        for event in refused {
             if let Some((key, stored)) = state.map.get_key_value(event.key.as_str())
                 && let Some(ends_s) = stored.ends_s
             {
@@ -110,7 +110,7 @@ impl Writer {
             {
                 match step(&mut state, &proposal, &mut batch) {
                     Ok(change) => {
-                        answers.push((proposal.answer, change.1.revision));
+                        answers.push((proposal.answer, change.revision));
                         changes.push(change);
                     }
                     Err(error) => drop(proposal.answer.send(Err(error))),
@@ -127,7 +127,7 @@ impl Writer {
                 }
                 continue;
             }
-            for (_, event) in &changes {
+            for event in &changes {
                 if let Some(ends_s) = state.map.get(event.key.as_str()).and_then(|stored| stored.ends_s) {
                     let key: Arc<str> = event.key.as_str().into();
                     self.endings.entry(ends_s).or_default().push((key, event.revision));
@@ -145,8 +145,8 @@ impl Writer {
         if self.log.len() < self.options.rewrite_bytes.max(self.rewrite_at) || self.log.len() < 2 * needed {
             return;
         }
-        let (past, newest) = self.shared.history();
-        if let Err(error) = self.log.rewrite(snapshot(&past, &newest)) {
+        let (oldest, past, newest) = self.shared.history();
+        if let Err(error) = self.log.rewrite(snapshot(&oldest, &past, &newest)) {
             self.rewrite_at = self.log.len() + self.options.rewrite_bytes;
             tracing::warn!(%error, "the log could not be rewritten; it goes on growing");
         }
@@ -155,21 +155,27 @@ impl Writer {
 
 /// A log that says the same in as few operations as can be: the oldest state that is remembered, and
 /// what has changed since.
-fn snapshot<'a>(past: &'a VecDeque<Step>, newest: &'a State) -> impl Iterator<Item = Batch> + 'a {
-    let oldest = past.front().map_or(newest, |(before, _)| before);
+fn snapshot<'a>(
+    oldest: &'a State,
+    past: &'a VecDeque<Arc<Event>>,
+    newest: &'a State,
+) -> impl Iterator<Item = Batch> + 'a {
     let begin = LogOp { revision: oldest.revision, key: "", value: None, ends_s: None };
-    let entries = oldest.map.iter().map(|(key, stored)| LogOp {
+    // When a value ends is known of those that are still there; the others have been replaced since.
+    let ends_s = |key: &str, revision: Revision| {
+        newest.map.get(key).filter(|stored| stored.revision == revision).and_then(|stored| stored.ends_s)
+    };
+    let entries = oldest.map.iter().map(move |(key, stored)| LogOp {
         revision: stored.revision,
         key,
         value: Some(&stored.value),
-        ends_s: stored.ends_s,
+        ends_s: ends_s(key, stored.revision),
     });
-    let after = past.iter().skip(1).map(|(before, _)| before).chain(std::iter::once(newest));
-    let changes = past.iter().zip(after).map(|((_, event), after)| LogOp {
+    let changes = past.iter().map(move |event| LogOp {
         revision: event.revision,
         key: &event.key,
         value: event.value.as_deref(),
-        ends_s: after.map.get(event.key.as_str()).and_then(|stored| stored.ends_s),
+        ends_s: ends_s(&event.key, event.revision),
     });
     let mut ops = std::iter::once(begin).chain(entries).chain(changes).peekable();
     std::iter::from_fn(move || {
@@ -185,7 +191,7 @@ fn snapshot<'a>(past: &'a VecDeque<Step>, newest: &'a State) -> impl Iterator<It
 }
 
 /// Decides one proposal on the state so far; adds it to the batch.
-fn step(state: &mut State, proposal: &Proposal, batch: &mut Batch) -> Result<(State, Event)> {
+fn step(state: &mut State, proposal: &Proposal, batch: &mut Batch) -> Result<Event> {
     let key = &*proposal.key;
     let live = state.map.get(key);
     let holds = match proposal.expect {
@@ -196,7 +202,6 @@ fn step(state: &mut State, proposal: &Proposal, batch: &mut Batch) -> Result<(St
     if !holds || (proposal.op == Op::Delete && live.is_none()) {
         return Err(Error::Mismatch(state.entry(key)));
     }
-    let before = state.clone();
     let revision = state.revision + 1;
     let value: Option<(Bytes, Option<u64>)> = match &proposal.op {
         Op::Put { value, ttl_s } => Some((value.clone(), ttl_s.map(ends_s))),
@@ -208,7 +213,7 @@ fn step(state: &mut State, proposal: &Proposal, batch: &mut Batch) -> Result<(St
         value: value.as_ref().map(|(value, _)| &**value),
         ends_s: value.as_ref().and_then(|(_, ends_s)| *ends_s),
     });
-    Ok((before, state.change(&proposal.key, value, revision)))
+    Ok(state.change(&proposal.key, value, revision))
 }
 
 fn now_s() -> u64 {
