@@ -19,29 +19,48 @@ fn main() {
         core::v1 {
             Namespace, Node, Pod, PodTemplate, ReplicationController, Service, Endpoints, ConfigMap, Secret,
             ServiceAccount, Event, LimitRange, ResourceQuota, PersistentVolume, PersistentVolumeClaim, Binding,
+            ComponentStatus,
         }
         events::v1 { Event }
         discovery::v1 { EndpointSlice }
         coordination::v1 { Lease }
         apps::v1 { Deployment, ReplicaSet, StatefulSet, DaemonSet, ControllerRevision }
         batch::v1 { Job, CronJob }
-        autoscaling::v1 { Scale }
+        autoscaling::v1 { Scale, HorizontalPodAutoscaler }
         autoscaling::v2 { HorizontalPodAutoscaler }
         policy::v1 { PodDisruptionBudget, Eviction }
-        networking::v1 { Ingress, IngressClass, NetworkPolicy }
+        networking::v1 { Ingress, IngressClass, NetworkPolicy, IPAddress, ServiceCIDR }
         rbac::v1 { Role, ClusterRole, RoleBinding, ClusterRoleBinding }
         scheduling::v1 { PriorityClass }
         node::v1 { RuntimeClass }
-        storage::v1 { StorageClass, CSIDriver, CSINode, VolumeAttachment }
+        storage::v1 {
+            StorageClass, CSIDriver, CSINode, CSIStorageCapacity, VolumeAttachment, VolumeAttributesClass,
+        }
         certificates::v1 { CertificateSigningRequest }
-        authentication::v1 { TokenRequest, TokenReview }
+        admissionregistration::v1 {
+            MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration,
+            ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+        }
+        flowcontrol::v1 { FlowSchema, PriorityLevelConfiguration }
+        resource::v1 { DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice }
+        authentication::v1 { TokenRequest, TokenReview, SelfSubjectReview }
         authorization::v1 {
             SubjectAccessReview, SelfSubjectAccessReview, LocalSubjectAccessReview, SelfSubjectRulesReview,
         }
     );
-    generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta>();
-    generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions>();
-    generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Status>();
+    generator.subschema_for::<
+        k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    >();
+    generator.subschema_for::<k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService>();
+    {
+        use k8s_openapi::apimachinery::pkg::apis::meta::v1;
+        generator.subschema_for::<v1::APIGroup>();
+        generator.subschema_for::<v1::APIVersions>();
+        generator.subschema_for::<v1::DeleteOptions>();
+        generator.subschema_for::<v1::ListMeta>();
+        generator.subschema_for::<v1::Status>();
+        generator.subschema_for::<v1::WatchEvent<k8s_openapi::apimachinery::pkg::runtime::RawExtension>>();
+    }
     let mut definitions = Value::Object(generator.take_definitions(true));
 
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

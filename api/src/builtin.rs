@@ -61,7 +61,9 @@ fn kind(line: &str) -> Option<Kind> {
         verbs: VERBS.iter().map(ToString::to_string).collect(),
         versions: vec![Version {
             name: version.into(),
-            schema: schema::definition(&definition_of(group, version, name)).cloned().unwrap_or_default(),
+            schema: schema::definition(&schema::definition_of(group, version, name))
+                .cloned()
+                .unwrap_or_default(),
             subresources: BTreeMap::new(),
             columns: Vec::new(),
         }],
@@ -90,15 +92,6 @@ fn kind(line: &str) -> Option<Kind> {
         }
     }
     Some(kind)
-}
-
-/// `io.k8s.api.apps.v1.Deployment`.
-fn definition_of(group: &str, version: &str, kind: &str) -> String {
-    let short = match group {
-        "" => "core",
-        group => group.split('.').next().unwrap_or(group),
-    };
-    format!("io.k8s.api.{short}.{version}.{kind}")
 }
 
 fn subresource(owner: &Kind, name: &str) -> Subresource {

@@ -6,13 +6,15 @@
 
 mod definitions;
 mod json;
+mod layout;
 mod overlay;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-pub use definitions::{definition, described};
+pub use definitions::{definition, definition_of, definition_of_kind, described, names};
 pub use json::from_json;
+pub use layout::{Layout, Slot};
 
 use serde_json::Value;
 
@@ -28,6 +30,8 @@ pub struct Node {
     pub shape: Shape,
     /// Whether `null` is a value of its own.
     pub nullable: bool,
+    /// Whether an object or a map is replaced whole in apply (`x-kubernetes-map-type: atomic`).
+    pub atomic: bool,
 }
 
 /// The shapes of values.
@@ -88,8 +92,20 @@ pub struct Fields {
     pub known: BTreeMap<String, Field>,
     /// Whether unknown fields are kept.
     pub preserve_unknown: bool,
-    /// Whether the object is replaced whole in apply (`x-kubernetes-map-type: atomic`).
-    pub atomic: bool,
+    /// The fields in the order of protobuf, made when first asked for.
+    layout: OnceLock<Layout>,
+}
+
+impl Fields {
+    /// The fields in the order of protobuf.
+    pub fn layout(&self) -> &Layout {
+        self.layout.get_or_init(|| Layout::of(&self.known))
+    }
+
+    /// The same fields after a change of [`Fields::known`].
+    pub fn anew(self) -> Self {
+        Self { layout: OnceLock::new(), ..self }
+    }
 }
 
 /// One field of an object.
@@ -105,8 +121,9 @@ pub struct Field {
     pub presence: Presence,
     /// What a strategic merge patch does with it.
     pub merge: Merge,
-    /// Its number in protobuf; 0 if not known.
-    pub number: u32,
+    /// Its number in protobuf: a path where JSON inlines a message that protobuf nests, empty if
+    /// it has no form there.
+    pub number: Vec<u32>,
 }
 
 /// How the zero value of a field is shown by kube-apiserver.
@@ -119,6 +136,8 @@ pub enum Presence {
     OmitZero,
     /// Always shown (no `omitempty`, or a struct value): the zero is added when absent.
     Always,
+    /// Shown as `null` when absent (a pointer without `omitempty`).
+    Null,
 }
 
 /// What a strategic merge patch does with a field.

@@ -85,7 +85,7 @@ impl Collection {
                 if !required.is_empty() {
                     value["required"] = json!(required);
                 }
-                if fields.atomic {
+                if node.atomic {
                     value["x-kubernetes-map-type"] = "atomic".into();
                 }
                 if fields.preserve_unknown {

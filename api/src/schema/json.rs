@@ -27,12 +27,13 @@ pub fn from_json(raw: &Value) -> Schema {
 
 fn field(schema: Schema) -> Field {
     let presence = Presence::AsGiven;
-    Field { schema, required: false, default: None, presence, merge: Merge::default(), number: 0 }
+    Field { schema, required: false, default: None, presence, merge: Merge::default(), number: Vec::new() }
 }
 
 fn node(raw: &Value) -> Node {
     let nullable = raw["nullable"] == true;
-    Node { definition: String::new(), shape: shape(raw), nullable }
+    let atomic = raw["x-kubernetes-map-type"] == "atomic";
+    Node { definition: String::new(), shape: shape(raw), nullable, atomic }
 }
 
 fn shape(raw: &Value) -> Shape {
@@ -55,8 +56,7 @@ fn shape(raw: &Value) -> Shape {
                 let merge = merge(raw);
                 (name.clone(), Field { required, default, merge, ..field(Arc::new(node(raw))) })
             });
-            let atomic = raw["x-kubernetes-map-type"] == "atomic";
-            Shape::Object(Fields { known: known.collect(), preserve_unknown, atomic })
+            Shape::Object(Fields { known: known.collect(), preserve_unknown, ..Fields::default() })
         }
         "array" => {
             let kind = match raw["x-kubernetes-list-type"].as_str() {

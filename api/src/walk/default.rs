@@ -13,7 +13,8 @@ pub fn default(schema: &Schema, object: &mut Object) {
             for (name, field) in &fields.known {
                 let given = map.get(name).unwrap_or(&Value::Null);
                 // A zero that JSON would not show counts as absent.
-                let absent = given.is_null() || (field.presence != Presence::AsGiven && is_zero(given));
+                let pointer = matches!(field.presence, Presence::AsGiven | Presence::Null);
+                let absent = given.is_null() || (!pointer && is_zero(given));
                 if absent && let Some(value) = &field.default {
                     map.insert(name.clone(), value.clone());
                 } else if given.is_null()

@@ -22,6 +22,9 @@ pub fn normalise(schema: &Schema, object: &mut Object) {
                         }
                         normalise(&field.schema, slot);
                     }
+                    Presence::Null => {
+                        normalise(&field.schema, map.entry(name.clone()).or_insert(Value::Null));
+                    }
                     presence => {
                         let Some(value) = map.get_mut(name) else { continue };
                         normalise(&field.schema, value);
@@ -78,7 +81,7 @@ fn time(text: &str, format: &str) -> Option<String> {
 fn zero(schema: &Schema) -> Value {
     match &schema.shape {
         Shape::Object(_) => Value::Object(Map::new()),
-        Shape::String { format, .. } if !format.starts_with("date-time") => "".into(),
+        Shape::String { format, .. } if !format.starts_with("date-time") && format != "byte" => "".into(),
         Shape::Integer { .. } | Shape::Number | Shape::IntOrString => 0.into(),
         Shape::Boolean => false.into(),
         Shape::Quantity => "0".into(),

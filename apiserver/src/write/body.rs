@@ -81,8 +81,8 @@ pub async fn parse(request: Request<Body>, kind: &str) -> Result<(Value, Vec<Str
         "application/yaml" => true,
         "application/vnd.kubernetes.protobuf" => {
             let bytes = read_all(request).await?;
-            let object =
-                skiff_api::protobuf::decode(&bytes).map_err(|why| unrecognized(kind, &why, &bytes))?;
+            let object = skiff_api::protobuf::decode(&bytes)
+                .map_err(|why| unrecognized(kind, &why.to_string(), &bytes))?;
             return Ok((object, Vec::new()));
         }
         _ => return Err(unsupported(MEDIA_TYPES)),
