@@ -115,6 +115,11 @@ fn list(
     Ok(())
 }
 
+/// Whether objects of that kind have a protobuf form.
+pub fn has_form(api_version: &str, kind: &str) -> bool {
+    form(api_version, kind).is_ok()
+}
+
 /// One event of a watch as it is framed: four bytes of length, most significant first, and a
 /// `WatchEvent` whose object is `object`, encoded already.
 pub fn frame(event: &str, object: &[u8]) -> Vec<u8> {
@@ -135,7 +140,7 @@ fn no_form(api_version: &str, kind: &str) -> Error {
 /// The schema of a kind that has a protobuf form.
 fn form(api_version: &str, kind: &str) -> Result<&'static Schema, Error> {
     let found = match (api_version, kind) {
-        ("meta.k8s.io/v1", "PartialObjectMetadata") => partial(),
+        ("meta.k8s.io/v1" | "meta.k8s.io/v1beta1", "PartialObjectMetadata") => partial(),
         _ => definition_of_kind(api_version, kind),
     };
     found

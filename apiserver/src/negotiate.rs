@@ -3,6 +3,7 @@
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
+use skiff_api::protobuf;
 use skiff_api::status::Status;
 
 /// The form of an answer.
@@ -17,6 +18,23 @@ pub enum Form {
     Metadata,
 }
 
+/// The bytes of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encoding {
+    /// JSON.
+    #[default]
+    Json,
+    /// YAML.
+    Yaml,
+    /// Protobuf and nothing else: a kind without that form cannot be served.
+    Protobuf,
+    /// Protobuf, or JSON for a kind without that form.
+    ProtobufOrJson,
+}
+
+/// The media type of protobuf.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
 /// What the `Accept` header asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accept {
@@ -26,8 +44,8 @@ pub struct Accept {
     pub list: bool,
     /// Whether a table or metadata are wanted as `v1beta1`.
     pub beta: bool,
-    /// Whether YAML is wanted, not JSON.
-    pub yaml: bool,
+    /// The encoding.
+    pub encoding: Encoding,
     /// The header asks for aggregated discovery in this version (`v2`).
     pub aggregated: Option<String>,
     /// Nothing in the header can be served.
@@ -40,7 +58,32 @@ impl Accept {
         let text = value.and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
         let mut clauses: Vec<Clause<'_>> = text.unwrap_or("*/*").split(',').map(Clause::read).collect();
         clauses.sort_by(|a, b| b.rank().total_cmp(&a.rank()));
-        clauses.iter().find_map(Clause::accept).unwrap_or(Self { refused: true, ..Self::default() })
+        let mut served = clauses.iter().filter_map(Clause::accept);
+        let Some(mut best) = served.next() else { return Self { refused: true, ..Self::default() } };
+        if best.encoding == Encoding::Protobuf && served.any(|other| other.encoding == Encoding::Json) {
+            best.encoding = Encoding::ProtobufOrJson;
+        }
+        best
+    }
+
+    /// Whether the answer is JSON, whatever the kind.
+    pub fn is_json(&self) -> bool {
+        self.encoding == Encoding::Json
+    }
+
+    /// Whether objects of that kind are answered in protobuf; an error if they would have to be and
+    /// cannot.
+    pub fn in_protobuf(&self, api_version: &str, kind: &str) -> Result<bool, Status> {
+        let known = match self.form {
+            Form::Object => protobuf::has_form(api_version, kind),
+            Form::Metadata => true,
+            Form::Table => false,
+        };
+        match self.encoding {
+            Encoding::Protobuf if !known => Err(no_protobuf(self.form)),
+            Encoding::Protobuf | Encoding::ProtobufOrJson => Ok(known),
+            Encoding::Json | Encoding::Yaml => Ok(false),
+        }
     }
 
     /// The version of tables and metadata.
@@ -82,9 +125,10 @@ impl<'a> Clause<'a> {
     }
 
     fn accept(&self) -> Option<Accept> {
-        let yaml = match self.media {
-            "application/json" | "*/*" | "application/*" => false,
-            "application/yaml" => true,
+        let encoding = match self.media {
+            "application/json" | "*/*" | "application/*" => Encoding::Json,
+            "application/yaml" => Encoding::Yaml,
+            PROTOBUF => Encoding::Protobuf,
             _ => return None,
         };
         let beta = match (self.find("g"), self.find("v")) {
@@ -104,7 +148,7 @@ impl<'a> Clause<'a> {
             }
             Some(_) => return None,
         };
-        Some(Accept { form, list, beta, yaml, ..Accept::default() })
+        Some(Accept { form, list, beta, encoding, ..Accept::default() })
     }
 }
 
@@ -128,14 +172,41 @@ pub fn json(code: u16, body: impl Into<Body>) -> Response<Body> {
     response
 }
 
+/// An answer with a body that is there already, of that media type.
+pub fn encoded(code: u16, body: impl Into<Body>, media: &'static str) -> Response<Body> {
+    let mut response = json(code, body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}
+
+/// 406 for what has no protobuf form, in upstream's words for tables.
+fn no_protobuf(form: Form) -> Status {
+    let what = if form == Form::Table { "*v1.Table" } else { "*unstructured.Unstructured" };
+    let text = format!(
+        "object {what} does not implement the protobuf marshalling interface and cannot be encoded to a \
+         protobuf message"
+    );
+    Status::new(406, "NotAcceptable", text)
+}
+
 /// An answer with a value, in the encoding that the client asked for.
 pub fn value(code: u16, value: &Value, accept: &Accept) -> Response<Body> {
-    if accept.yaml
-        && let Ok(text) = serde_saphyr::to_string(value)
-    {
-        let mut response = json(code, text);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
-        return response;
+    match accept.encoding {
+        Encoding::Yaml => {
+            if let Ok(text) = serde_saphyr::to_string(value) {
+                return encoded(code, text, "application/yaml");
+            }
+        }
+        Encoding::Protobuf | Encoding::ProtobufOrJson => match protobuf::encode(value) {
+            Ok(bytes) => return encoded(code, bytes, PROTOBUF),
+            Err(_) if accept.encoding == Encoding::Protobuf => {
+                let status = no_protobuf(accept.form);
+                let bytes = protobuf::encode(&status.to_object()).expect("a Status has a protobuf form");
+                return encoded(status.code, bytes, PROTOBUF);
+            }
+            Err(_) => {}
+        },
+        Encoding::Json => {}
     }
     // Not `to_string`, which goes through the slower machinery of `Display`.
     json(code, serde_json::to_vec(value).expect("a value is valid JSON"))
@@ -159,11 +230,16 @@ mod tests {
     fn the_first_form_that_can_be_served_is_taken() {
         let of = |text: &'static str| Accept::parse(Some(&HeaderValue::from_static(text)));
         assert_eq!(of("application/json;as=Table;v=v1;g=meta.k8s.io,application/json").form, Form::Table);
-        assert_eq!(of("application/vnd.kubernetes.protobuf, application/json").form, Form::Object);
-        assert!(of("application/yaml").yaml);
+        let both = of("application/vnd.kubernetes.protobuf, application/json");
+        assert_eq!((both.form, both.encoding), (Form::Object, Encoding::ProtobufOrJson));
+        assert_eq!(both.in_protobuf("apps/v1", "Deployment"), Ok(true));
+        assert_eq!(both.in_protobuf("shop.example/v1", "Widget"), Ok(false));
+        let only = of("application/vnd.kubernetes.protobuf;stream=watch");
+        assert!(only.in_protobuf("shop.example/v1", "Widget").is_err());
+        assert_eq!(of("application/yaml").encoding, Encoding::Yaml);
         assert!(of("image/png").refused);
-        assert!(of("application/json;q=0.5, application/yaml").yaml);
-        assert!(of("*/*, application/yaml").yaml);
+        assert_eq!(of("application/json;q=0.5, application/yaml").encoding, Encoding::Yaml);
+        assert_eq!(of("*/*, application/yaml").encoding, Encoding::Yaml);
         let beta =
             of("application/json;as=PartialObjectMetadataList;v=v1beta1;g=meta.k8s.io,application/json");
         assert!(beta.beta && beta.list);

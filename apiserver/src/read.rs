@@ -28,7 +28,7 @@ pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
 
 /// The answer that carries one cached object.
 pub fn one(call: &Call, code: u16, item: &Item) -> Result<Response<Body>, Status> {
-    if call.accept.form == Form::Object && !call.accept.yaml {
+    if call.accept.form == Form::Object && call.accept.is_json() {
         return Ok(negotiate::json(code, item.whole(&call.kind, &call.version)));
     }
     object(call, code, &item.object(&call.kind, &call.version))
@@ -187,7 +187,7 @@ pub async fn list(call: &Call) -> Result<Response<Body>, Status> {
     }
     let api_version = call.kind.api_version(&call.version);
     Ok(match call.accept.form {
-        Form::Object if !call.accept.yaml => {
+        Form::Object if call.accept.is_json() => {
             let head = json!({"kind": call.kind.list_kind, "apiVersion": api_version, "metadata": metadata});
             negotiate::json(200, join(&head, &found.items))
         }

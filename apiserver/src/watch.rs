@@ -10,28 +10,31 @@ use futures::stream;
 use http::Response;
 use serde_json::{Value, json};
 use skiff_api::status::Status;
-use skiff_api::walk;
+use skiff_api::{protobuf, walk};
 use skiff_storage::Revision;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::app::Call;
 use crate::cache::{Change, Item, KindCache};
-use crate::negotiate::{self, Form};
+use crate::negotiate::{self, Encoding, Form};
 use crate::options;
 use crate::read::{self, Selection};
 
 /// How often a client that wants bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const PROTOBUF_STREAM: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 /// How long a watch lasts if the client does not say.
 const DEFAULT_TIMEOUT_S: u64 = 1800;
 
 /// Answers a watch.
 pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
-    if call.accept.refused || call.accept.yaml {
+    if call.accept.refused || call.accept.encoding == Encoding::Yaml {
         let types = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
         let text = format!("only the following media types are accepted: {types}");
         return Err(Status::new(406, "NotAcceptable", text));
     }
+    let protobuf =
+        call.accept.in_protobuf(&call.kind.api_version(&call.version), &call.kind.kind)?;
     let options = options::list(&call.query, true)?;
     let selection = Selection::of(call)?;
     let cache = call.app.cache.of(&call.kind)?;
@@ -56,6 +59,7 @@ pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         until: Instant::now() + Duration::from_secs(timeout_s),
         columns_sent: false,
         ended: false,
+        protobuf,
     };
     // Without a version, or from 0, a watch begins with what is there, as made-up additions.
     if options.initial_events {
@@ -67,7 +71,8 @@ pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         let frame = watcher.next().await?;
         Some((Ok::<_, std::convert::Infallible>(frame), watcher))
     });
-    Ok(negotiate::json(200, Body::from_stream(frames)))
+    let media = if protobuf { PROTOBUF_STREAM } else { "application/json" };
+    Ok(negotiate::encoded(200, Body::from_stream(frames), media))
 }
 
 struct Watcher {
@@ -81,6 +86,8 @@ struct Watcher {
     until: Instant,
     columns_sent: bool,
     ended: bool,
+    /// Whether frames are protobuf; lines of JSON otherwise.
+    protobuf: bool,
 }
 
 impl Watcher {
@@ -130,7 +137,7 @@ impl Watcher {
                 Err(_) => {
                     let text = format!("too old resource version: {}", self.after);
                     let status = Status::expired(text).to_object();
-                    self.pending.push_back(line(&json!({"type": "ERROR", "object": status})));
+                    self.pending.push_back(self.made("ERROR", status));
                     self.ended = true;
                 }
             }
@@ -166,6 +173,7 @@ impl Watcher {
     fn frame(&mut self, event: &str, item: &Item) -> Bytes {
         let call = &self.call;
         match call.accept.form {
+            Form::Object if self.protobuf => self.made(event, item.object(&call.kind, &call.version)),
             Form::Object => {
                 let mut out = Vec::with_capacity(item.body.len() + 128);
                 out.extend_from_slice(format!("{{\"type\":\"{event}\",\"object\":").as_bytes());
@@ -175,7 +183,7 @@ impl Watcher {
             }
             Form::Metadata => {
                 let object = item.object(&call.kind, &call.version);
-                line(&json!({"type": event, "object": call.accept.partial(&object)}))
+                self.made(event, call.accept.partial(&object))
             }
             Form::Table => {
                 let object = item.object(&call.kind, &call.version);
@@ -183,9 +191,25 @@ impl Watcher {
                 let first = !std::mem::replace(&mut self.columns_sent, true);
                 let table = read::table_of(call, std::iter::once(&object), meta, first)
                     .unwrap_or_else(|status| status.to_object());
-                line(&json!({"type": event, "object": table}))
+                self.made(event, table)
             }
         }
+    }
+
+    /// The frame of an object that was made for this watcher.
+    fn made(&self, event: &str, object: Value) -> Bytes {
+        if self.protobuf {
+            match protobuf::encode(&object) {
+                Ok(bytes) => return protobuf::frame(event, &bytes).into(),
+                // A stored value that does not fit its type; the watch goes on without it.
+                Err(error) => tracing::warn!(%error, "an object has no protobuf form"),
+            }
+            return Bytes::new();
+        }
+        let mut out =
+            serde_json::to_vec(&json!({"type": event, "object": object})).expect("a value is valid JSON");
+        out.push(b'\n');
+        out.into()
     }
 
     fn bookmark(&self, initial_end: bool) -> Bytes {
@@ -216,7 +240,7 @@ impl Watcher {
                 }}],
             }),
         };
-        line(&json!({"type": "BOOKMARK", "object": object}))
+        self.made("BOOKMARK", object)
     }
 }
 
@@ -227,10 +251,4 @@ async fn tick(bookmarks: &mut Option<Interval>) {
         }
         None => std::future::pending().await,
     }
-}
-
-fn line(value: &Value) -> Bytes {
-    let mut out = value.to_string().into_bytes();
-    out.push(b'\n');
-    out.into()
 }

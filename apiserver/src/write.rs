@@ -82,7 +82,7 @@ pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value
 
 fn clash(call: &Call, name: &str, existing: Option<&skiff_storage::Entry>) -> Status {
     let deleting = existing
-        .and_then(|entry| serde_json::from_slice::<Value>(&entry.value).ok())
+        .and_then(|entry| skiff_api::protobuf::stored(&entry.value).ok().flatten())
         .is_some_and(|object| meta::deletion_timestamp(&object).is_some());
     let mut status = Status::already_exists(&call.kind.group, &call.kind.plural, name);
     if deleting {

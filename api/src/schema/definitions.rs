@@ -52,7 +52,7 @@ pub fn definition_of(group: &str, version: &str, kind: &str) -> String {
 pub fn definition_of_kind(api_version: &str, kind: &str) -> Option<&'static Schema> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     definition(&definition_of(group, version, kind))
-        .or_else(|| definition(&definition_of("meta.k8s.io", version, kind)))
+        .or_else(|| definition(&definition_of("meta.k8s.io", "v1", kind)))
 }
 
 /// The names of all definitions, in no order.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use skiff_api::kind::Kind;
+use skiff_api::protobuf;
 use skiff_storage::Revision;
 
 /// One version of one object.
@@ -31,7 +32,22 @@ impl Item {
     ///
     /// What is stored is not decoded and encoded again: its parts are taken apart where something is looked at, and
     /// put together with the revision.
+    ///
+    /// Kubernetes' own server stores protobuf; that is read as the JSON which it stands for.
     pub fn read(kind: &Kind, key: &str, stored: &[u8], revision: Revision) -> Option<Self> {
+        let decoded;
+        let stored = if stored.starts_with(protobuf::MAGIC) {
+            match protobuf::stored(stored) {
+                Ok(object) => decoded = object?.to_string(),
+                Err(error) => {
+                    tracing::warn!(kind = kind.kind, key, %error, "a stored object cannot be read");
+                    return None;
+                }
+            }
+            decoded.as_bytes()
+        } else {
+            stored
+        };
         let top: Parts<'_> = serde_json::from_slice(stored).ok()?;
         let metadata: Parts<'_> = top.get("metadata").and_then(parts)?;
         let labels: BTreeMap<String, Value> = metadata.get("labels").and_then(parts).unwrap_or_default();
