@@ -33,8 +33,7 @@ pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         let text = format!("only the following media types are accepted: {types}");
         return Err(Status::new(406, "NotAcceptable", text));
     }
-    let protobuf =
-        call.accept.in_protobuf(&call.kind.api_version(&call.version), &call.kind.kind)?;
+    let protobuf = call.accept.in_protobuf(&call.kind.api_version(&call.version), &call.kind.kind)?;
     let options = options::list(&call.query, true)?;
     let selection = Selection::of(call)?;
     let cache = call.app.cache.of(&call.kind)?;

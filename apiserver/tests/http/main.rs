@@ -7,6 +7,7 @@ mod bad_input;
 mod identity;
 mod invented;
 mod lists;
+mod protobuf;
 mod server;
 mod watches;
 mod writes;
