@@ -1,8 +1,13 @@
-//! OpenAPI v3 documents, per group and version, made from the registry. What is said of types
-//! comes from the generated definitions; what an API must know beside comes from the schema.
+//! OpenAPI documents, made from the registry by one walk: version 3 per group and version, version 2
+//! whole. What is said of types comes from the generated definitions; what an API must know beside comes
+//! from the schema.
 
+mod gnostic;
 mod paths;
 mod schemas;
+
+pub use gnostic::encode as protobuf;
+use schemas::Dialect;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -31,9 +36,9 @@ pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Value> {
         return None;
     }
     let mut all_paths = Map::new();
-    let mut schemas = schemas::Collection::default();
+    let mut schemas = schemas::Collection::new(Dialect::V3);
     for kind in kinds {
-        paths::add(&mut all_paths, kind, version);
+        paths::add(&mut all_paths, kind, version, Dialect::V3);
         schemas.add_kind(kind, version);
     }
     Some(json!({
@@ -42,6 +47,28 @@ pub fn v3(registry: &Registry, group: &str, version: &str) -> Option<Value> {
         "paths": all_paths,
         "components": {"schemas": schemas.done},
     }))
+}
+
+/// The document of everything, in version 2.
+pub fn v2(registry: &Registry) -> Value {
+    let mut all_paths = Map::new();
+    let mut schemas = schemas::Collection::new(Dialect::V2);
+    for kind in registry.iter() {
+        for version in &kind.versions {
+            paths::add(&mut all_paths, kind, &version.name, Dialect::V2);
+            schemas.add_kind(kind, &version.name);
+        }
+    }
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.0"},
+        "paths": all_paths,
+        "definitions": schemas.done,
+        "securityDefinitions": {"BearerToken": {
+            "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
+        }},
+        "security": [{"BearerToken": []}],
+    })
 }
 
 /// `api/v1`, or `apis/apps/v1`.
@@ -53,7 +80,8 @@ fn of<'a>(registry: &'a Registry, group: &'a str, version: &'a str) -> impl Iter
     registry.iter().filter(move |kind| kind.group == group && kind.version(version).is_some())
 }
 
-fn hash(registry: &Registry, group: &str, version: &str) -> String {
+/// What changes when the document of a group and version does.
+pub fn hash(registry: &Registry, group: &str, version: &str) -> String {
     let mut hasher = DefaultHasher::new();
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
     for kind in of(registry, group, version) {
@@ -107,6 +135,25 @@ mod tests {
         assert!(schemas["io.k8s.api.core.v1.PodList"].is_object());
         assert!(v3(&registry, "nope", "v1").is_none());
         assert!(index(&registry)["paths"]["apis/apps/v1"]["serverRelativeURL"].is_string());
+    }
+
+    #[test]
+    fn version_2_holds_everything_and_answers_its_own_references() {
+        let registry = crate::builtin::registry();
+        let document = v2(&registry);
+        let definitions = document["definitions"].as_object().unwrap();
+        let text = document.to_string();
+        for part in text.split("#/definitions/").skip(1) {
+            let name = part.split('"').next().unwrap();
+            assert!(definitions.contains_key(name), "{name}");
+        }
+        assert!(!text.contains("allOf") && !text.contains("oneOf"));
+        let containers = &definitions["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+        assert_eq!(containers["items"]["$ref"], "#/definitions/io.k8s.api.core.v1.Container");
+        assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+        let put = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["put"];
+        let body = put["parameters"].as_array().unwrap().iter().find(|one| one["in"] == "body").unwrap();
+        assert_eq!(body["schema"]["$ref"], "#/definitions/io.k8s.api.apps.v1.Deployment");
     }
 
     #[test]

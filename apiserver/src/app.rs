@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
@@ -17,8 +18,10 @@ use crate::allocate::Allocator;
 use crate::cache::Cache;
 use crate::context::Context;
 use crate::encode::Wish;
+use crate::metrics::{self, Metrics};
 use crate::negotiate::{self, Accept};
 use crate::node::NodeDialer;
+use crate::openapi::Documents;
 use crate::request::{self, Query, RequestInfo};
 use crate::security::authenticate::ShownCertificate;
 use crate::security::{
@@ -61,6 +64,10 @@ pub struct App {
     pub nodes: NodeDialer,
     /// Answers who may do what.
     pub authorizer: lookup::Live,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// The OpenAPI documents that were asked for.
+    pub documents: Documents,
     ready: AtomicBool,
     /// Ends watches when the server stops.
     pub shutdown: CancellationToken,
@@ -106,6 +113,8 @@ impl App {
             cache,
             storage,
             config,
+            metrics: Metrics::default(),
+            documents: Documents::default(),
             ready: AtomicBool::new(false),
             shutdown,
         });
@@ -121,10 +130,20 @@ impl App {
         let head = request.method() == http::Method::HEAD;
         let wish = Wish::of(&request);
         let context = Context::new(User::default());
-        let mut response = match self.answer(request, identity, &context).await {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = request::parse(request.method(), request.uri().path(), &query);
+        let (begun, open) = (Instant::now(), self.metrics.begin(&info));
+        let apply = request.headers().get(header::CONTENT_TYPE).is_some_and(|media| media == APPLY);
+        let known = self.registry.load().resource(&info.group, &info.version, &info.resource).is_some();
+        let labels = metrics::labels(&info, known, apply);
+        let dry_run = !query.all("dryRun").is_empty();
+        let mut response = match self.answer(request, info, query, identity, &context).await {
             Ok(response) => response,
             Err(status) => negotiate::refusal(&status, &accept),
         };
+        drop(open);
+        let size = axum::body::HttpBody::size_hint(response.body()).exact();
+        self.metrics.answered(&labels, dry_run, response.status().as_u16(), begun.elapsed(), size);
         for warning in context.warnings() {
             let text = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
             if let Ok(value) = http::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
@@ -141,11 +160,11 @@ impl App {
     async fn answer(
         self: &Arc<Self>,
         mut request: Request<Body>,
+        info: RequestInfo,
+        query: Query,
         identity: Identity,
         context: &Context,
     ) -> Result<Response<Body>, Status> {
-        let query = Query::parse(request.uri().query().unwrap_or_default());
-        let info = request::parse(request.method(), request.uri().path(), &query);
         let user = self.identify(&request, identity)?;
         let user = self.impersonate(&request, user)?;
         let mut context = context.clone();
@@ -153,10 +172,13 @@ impl App {
         context.dry_run = query.all("dryRun").iter().any(|text| text == "All");
         self.authorize(&context.user, &info, &query)?;
         if !info.is_resource {
-            return discovery::answer(self, &request, &context);
+            return discovery::answer(self, &request.map(drop), &query).await;
         }
         let registry = self.registry.load_full();
         let Some(kind) = registry.resource(&info.group, &info.version, &info.resource) else {
+            if !discovery::is_served(&registry, &info.group, &info.version) {
+                return Ok(discovery::no_page());
+            }
             return review::answer(self, &context, &info, &mut request).await;
         };
         let call = Call {
@@ -279,6 +301,8 @@ impl App {
         self.ready.load(Ordering::Acquire)
     }
 }
+
+const APPLY: &str = "application/apply-patch+yaml";
 
 /// Subresources whose answers are not objects: any `Accept` will do.
 const STREAMS: [&str; 5] = ["log", "exec", "attach", "portforward", "proxy"];

@@ -1,4 +1,6 @@
-//! What a client can find out: groups, resources, versions, health, OpenAPI.
+//! What a client can find out: groups, resources, versions, and the way to all else that is no resource.
+
+mod aggregated;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,36 +12,37 @@ use skiff_api::kind::{Kind, Registry, Subresource};
 use skiff_api::status::Status;
 
 use crate::app::App;
-use crate::context::Context;
 use crate::negotiate::{self, Accept};
-use crate::review;
+use crate::request::Query;
+use crate::{health, review};
 
 /// The version of Kubernetes whose API this is.
 pub const MINOR: &str = "36";
 
 /// Answers a request for a path that is no resource.
-pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Result<Response<Body>, Status> {
+pub async fn answer(app: &Arc<App>, request: &Request<()>, query: &Query) -> Result<Response<Body>, Status> {
     if !matches!(*request.method(), http::Method::GET | http::Method::HEAD) {
         return Err(Status::method_not_allowed());
     }
     let path = request.uri().path();
     let accept = Accept::parse(request.headers().get(header::ACCEPT));
-    let registry = app.registry.load();
-    // Clients up to 1.29 ask for v2beta1 too, which upstream no longer serves: they get the plain form.
-    let whole = accept.aggregated.as_deref() == Some("v2");
+    let registry = app.registry.load_full();
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    if let (["api" | "apis"], Some(version)) = (parts.as_slice(), &accept.aggregated) {
+        return Ok(aggregated::answer(request, &registry, parts[0] == "api", version));
+    }
     let found = match parts.as_slice() {
-        ["healthz" | "livez", ..] => return Ok(text(200, "ok")),
-        ["readyz", ..] => {
-            return Ok(if app.is_ready() {
-                text(200, "ok")
-            } else {
-                text(500, "not ready: still starting\n")
-            });
+        [name @ ("healthz" | "livez" | "readyz"), check @ ..] => {
+            return Ok(health::answer(app, name, &check.join("/"), query).await);
         }
+        ["metrics"] => {
+            let mut response = health::text(200, app.metrics.render(app));
+            let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+            return Ok(response);
+        }
+        ["openapi", rest @ ..] => return app.documents.answer(&registry, request, rest),
         ["version"] => version(),
-        ["api"] if whole => return Ok(aggregated(request, &registry, true)),
-        ["apis"] if whole => return Ok(aggregated(request, &registry, false)),
         ["api"] => json!({
             "kind": "APIVersions", "versions": ["v1"],
             "serverAddressByClientCIDRs": [{
@@ -54,36 +57,53 @@ pub fn answer(app: &Arc<App>, request: &Request<Body>, _context: &Context) -> Re
         }
         ["apis", name] => {
             let mut groups = groups(&registry);
-            let versions =
-                groups.remove(*name).filter(|_| !name.is_empty()).ok_or_else(Status::no_such_path)?;
+            let Some(versions) = groups.remove(*name).filter(|_| !name.is_empty()) else {
+                return Ok(no_page());
+            };
             let mut found = group(((*name).to_owned(), versions));
             found["kind"] = "APIGroup".into();
             found["apiVersion"] = "v1".into();
             found
         }
-        ["api", version] => resources(&registry, "", version)?,
-        ["apis", group, version] => resources(&registry, group, version)?,
-        ["openapi", "v3"] => skiff_api::openapi::index(&registry),
-        ["openapi", "v3", "api", version] => {
-            skiff_api::openapi::v3(&registry, "", version).ok_or_else(Status::no_such_path)?
+        ["api", version] if is_served(&registry, "", version) => resources(&registry, "", version)?,
+        ["apis", group, version] if is_served(&registry, group, version) => {
+            resources(&registry, group, version)?
         }
-        ["openapi", "v3", "apis", group, version] => {
-            skiff_api::openapi::v3(&registry, group, version).ok_or_else(Status::no_such_path)?
-        }
-        [] => {
-            json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
-        }
-        _ => return Err(Status::no_such_path()),
+        [] => json!({"paths": paths(&registry)}),
+        _ => return Ok(no_page()),
     };
-    Ok(negotiate::json(200, found.to_string()))
+    Ok(negotiate::value(200, &found, &accept))
 }
 
-fn text(code: u16, text: &'static str) -> Response<Body> {
-    let mut response = negotiate::json(code, text);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+/// What upstream says of a path that leads nowhere.
+pub fn no_page() -> Response<Body> {
+    health::text(404, "404 page not found\n".into())
+}
+
+/// Whether anything is served in that group and version.
+pub fn is_served(registry: &Registry, group: &str, version: &str) -> bool {
+    groups(registry).get(group).is_some_and(|versions| versions.iter().any(|known| known == version))
+}
+
+/// Every path that is no resource.
+fn paths(registry: &Registry) -> Vec<String> {
+    let mut paths: Vec<String> = health::paths().collect();
+    let fixed = ["/api", "/apis", "/metrics", "/openapi/v2", "/openapi/v3", "/version"];
+    paths.extend(fixed.map(str::to_owned));
+    for (group, versions) in groups(registry) {
+        let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+        for version in versions {
+            paths.push(format!("{root}/{version}"));
+            if !served(registry, &group, &version).is_empty() {
+                paths.push(format!("/openapi/v3{root}/{version}"));
+            }
+        }
+        if !group.is_empty() {
+            paths.push(root);
+        }
+    }
+    paths.sort();
+    paths
 }
 
 fn version() -> Value {
@@ -123,9 +143,29 @@ fn groups(registry: &Registry) -> BTreeMap<String, Vec<String>> {
         }
     }
     for versions in groups.values_mut() {
-        versions.sort_by(|a, b| b.cmp(a));
+        versions.sort_by_key(|version| std::cmp::Reverse(rank(version)));
     }
     groups
+}
+
+/// How a version stands among others: `v2`, `v1`, `v2beta1`, `v1beta2`, `v1alpha1`.
+fn rank(version: &str) -> (u8, u32, u32) {
+    let rest = version.trim_start_matches('v');
+    let (stability, word) = match rest {
+        _ if rest.contains("alpha") => (0, "alpha"),
+        _ if rest.contains("beta") => (1, "beta"),
+        _ => (2, "-"),
+    };
+    let (major, minor) = rest.split_once(word).unwrap_or((rest, ""));
+    (stability, major.parse().unwrap_or(0), minor.parse().unwrap_or(0))
+}
+
+/// What clients compare to see whether two resources are stored alike, as upstream makes it.
+fn storage_hash(group: &str, version: &str, kind: &str) -> String {
+    use base64::Engine;
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(format!("{group}/{version}/{kind}"));
+    base64::engine::general_purpose::STANDARD.encode(&digest[..8])
 }
 
 fn group((name, versions): (String, Vec<String>)) -> Value {
@@ -153,6 +193,8 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Value, S
         if !kind.categories.is_empty() {
             resource["categories"] = json!(kind.categories);
         }
+        let stored = kind.stored();
+        resource["storageVersionHash"] = storage_hash(group, &stored.name, &kind.kind).into();
         list.push(resource);
         for (name, subresource) in &kind.version(version).expect("it was filtered by this").subresources {
             let mut entry = json!({
@@ -185,96 +227,15 @@ fn kind_of<'a>(kind: &'a Kind, subresource: &'a Subresource) -> &'a str {
     if subresource.kind.is_empty() { &kind.kind } else { &subresource.kind }
 }
 
-/// Aggregated discovery: everything in one answer, with an etag.
-fn aggregated(request: &Request<Body>, registry: &Registry, core: bool) -> Response<Body> {
-    let mut items = Vec::new();
-    for (group, versions) in groups(registry) {
-        if group.is_empty() != core {
-            continue;
-        }
-        let versions: Vec<Value> = versions
-            .iter()
-            .map(|version| {
-                let resources = aggregated_resources(registry, &group, version);
-                json!({"version": version, "resources": resources, "freshness": "Current"})
-            })
-            .collect();
-        let metadata = if core {
-            json!({"creationTimestamp": null})
-        } else {
-            json!({"name": group, "creationTimestamp": null})
-        };
-        items.push(json!({"metadata": metadata, "versions": versions}));
-    }
-    let body = json!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
-        "items": items,
-    })
-    .to_string();
-    let etag = format!("\"{}\"", digest(body.as_bytes()));
-    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let mut response = if known == Some(etag.as_str()) {
-        negotiate::json(304, Body::empty())
-    } else {
-        negotiate::json(200, body)
-    };
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
-    );
-    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    headers.insert(header::ETAG, HeaderValue::from_str(&etag).expect("hex digits are a header value"));
-    response
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn digest(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02X}")).collect()
-}
-
-fn aggregated_resources(registry: &Registry, group: &str, version: &str) -> Vec<Value> {
-    let scope = |namespaced: bool| if namespaced { "Namespaced" } else { "Cluster" };
-    let mut list = Vec::new();
-    for kind in served(registry, group, version) {
-        let mut resource = json!({
-            "resource": kind.plural, "singularResource": kind.singular, "scope": scope(kind.namespaced),
-            "responseKind": {"group": group, "version": version, "kind": kind.kind}, "verbs": kind.verbs,
-        });
-        if !kind.short_names.is_empty() {
-            resource["shortNames"] = json!(kind.short_names);
-        }
-        if !kind.categories.is_empty() {
-            resource["categories"] = json!(kind.categories);
-        }
-        let subresources: Vec<Value> = kind
-            .version(version)
-            .expect("it was filtered by this")
-            .subresources
-            .iter()
-            .map(|(name, subresource)| {
-                let own = subresource.version.is_empty();
-                json!({
-                    "subresource": name, "verbs": subresource.verbs,
-                    "responseKind": {
-                        "group": if own { group } else { &subresource.group },
-                        "version": if own { version } else { &subresource.version },
-                        "kind": kind_of(kind, subresource),
-                    },
-                })
-            })
-            .collect();
-        if !subresources.is_empty() {
-            resource["subresources"] = subresources.into();
-        }
-        list.push(resource);
+    #[test]
+    fn versions_stand_in_upstreams_order_and_hashes_are_upstreams() {
+        let mut versions = ["v1alpha1", "v1beta2", "v1", "v2beta1", "v10", "v2"];
+        versions.sort_by_key(|version| std::cmp::Reverse(rank(version)));
+        assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1alpha1"]);
+        assert_eq!(storage_hash("", "v1", "Pod"), "xPOwRZ+Yhw8=");
     }
-    for (_, _, resource) in review::RESOURCES.iter().filter(|(g, v, _)| *g == group && *v == version) {
-        list.push(json!({
-            "resource": resource.plural, "singularResource": resource.singular,
-            "scope": scope(resource.namespaced), "verbs": ["create"],
-            "responseKind": {"group": group, "version": version, "kind": resource.kind},
-        }));
-    }
-    list
 }

@@ -8,6 +8,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::stream;
 use http::Response;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value, json};
 use skiff_api::status::Status;
 use skiff_api::{protobuf, walk};
@@ -17,8 +18,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::app::Call;
 use crate::cache::{Change, Item, KindCache};
 use crate::negotiate::{self, Encoding, Form};
-use crate::options;
 use crate::read::{self, Selection};
+use crate::{metrics, options};
 
 /// How often a client that wants bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -59,6 +60,8 @@ pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         columns_sent: false,
         ended: false,
         protobuf,
+        sent: call.app.metrics.watch_events(&call.info),
+        _open: call.app.metrics.long_running(&metrics::labels(&call.info, true, false)),
     };
     // Without a version, or from 0, a watch begins with what is there, as made-up additions.
     if options.initial_events {
@@ -87,6 +90,8 @@ struct Watcher {
     ended: bool,
     /// Whether frames are protobuf; lines of JSON otherwise.
     protobuf: bool,
+    sent: Counter,
+    _open: metrics::Open,
 }
 
 impl Watcher {
@@ -170,6 +175,7 @@ impl Watcher {
     }
 
     fn frame(&mut self, event: &str, item: &Item) -> Bytes {
+        self.sent.inc();
         let call = &self.call;
         match call.accept.form {
             Form::Object if self.protobuf => self.made(event, item.object(&call.kind, &call.version)),

@@ -6,15 +6,46 @@ use super::{definition_name, gvk};
 use crate::kind::Kind;
 use crate::schema::{self, Field, ListKind, Node, Schema, Shape};
 
-const PREFIX: &str = "#/components/schemas/";
+/// Which OpenAPI is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Swagger 2.0.
+    V2,
+    /// OpenAPI 3.0.
+    V3,
+}
+
+impl Dialect {
+    /// A reference to a definition, as it stands inside of others.
+    pub fn reference(self, name: &str) -> Value {
+        match self {
+            Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
+            // Siblings of a reference count for nothing in version 3.
+            Self::V3 => json!({"allOf": [{"$ref": format!("#/components/schemas/{name}")}]}),
+        }
+    }
+
+    /// A reference that stands alone.
+    pub fn plain(self, name: &str) -> Value {
+        match self {
+            Self::V2 => self.reference(name),
+            Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
+        }
+    }
+}
 
 /// Definitions by name, gathered until nothing is missing.
-#[derive(Default)]
 pub struct Collection {
+    dialect: Dialect,
     pub done: Map<String, Value>,
 }
 
 impl Collection {
+    /// None yet.
+    pub fn new(dialect: Dialect) -> Self {
+        Self { dialect, done: Map::new() }
+    }
+
     /// Adds a kind, its list, and what they refer to.
     pub fn add_kind(&mut self, kind: &Kind, version: &str) {
         let Some(found) = kind.version(version) else { return };
@@ -30,6 +61,13 @@ impl Collection {
         }
         let meta = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
         self.add(meta);
+        let with_default = |name: &str| {
+            let mut reference = self.dialect.reference(name);
+            if self.dialect == Dialect::V3 {
+                reference["default"] = json!({});
+            }
+            reference
+        };
         let list = json!({
             "description": format!("{} is a list of {}", kind.list_kind, kind.kind),
             "type": "object",
@@ -37,8 +75,8 @@ impl Collection {
             "properties": {
                 "apiVersion": {"type": "string"},
                 "kind": {"type": "string"},
-                "metadata": {"allOf": [{"$ref": format!("{PREFIX}{meta}")}], "default": {}},
-                "items": {"type": "array", "items": {"allOf": [{"$ref": format!("{PREFIX}{name}")}], "default": {}}},
+                "metadata": with_default(meta),
+                "items": {"type": "array", "items": with_default(&name)},
             },
             "x-kubernetes-group-version-kind": [gvk(kind, version, &kind.list_kind)],
         });
@@ -67,7 +105,7 @@ impl Collection {
             return self.node(schema, described);
         }
         self.add(&schema.definition);
-        json!({"allOf": [{"$ref": format!("{PREFIX}{}", schema.definition)}]})
+        self.dialect.reference(&schema.definition)
     }
 
     fn node(&mut self, node: &Node, described: &Value) -> Value {
@@ -123,12 +161,16 @@ impl Collection {
             Shape::Integer { bits } => json!({"type": "integer", "format": format!("int{bits}")}),
             Shape::Number => json!({"type": "number", "format": "double"}),
             Shape::Boolean => json!({"type": "boolean"}),
+            Shape::IntOrString if self.dialect == Dialect::V2 => {
+                json!({"type": "string", "format": "int-or-string"})
+            }
+            Shape::Quantity if self.dialect == Dialect::V2 => json!({"type": "string"}),
             Shape::IntOrString => {
                 json!({"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"})
             }
             Shape::Quantity => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
         };
-        if node.nullable {
+        if node.nullable && self.dialect == Dialect::V3 {
             value["nullable"] = true.into();
         }
         value

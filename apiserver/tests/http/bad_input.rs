@@ -205,7 +205,6 @@ async fn paths_and_queries_that_lead_nowhere() {
         .encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../../secrets/"}"#);
     for (method, path, code, reason, message) in [
         ("GET", "/api/v1/nopes", 404, "NotFound", nowhere),
-        ("GET", "/apis/nope/v1/pods", 404, "NotFound", nowhere),
         ("GET", "/api/v1/namespaces/default/pods/p/nope", 404, "NotFound", nowhere),
         ("GET", "/api/v1/namespaces/default/nodes/n", 404, "NotFound", nowhere),
         (

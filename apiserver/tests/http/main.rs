@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod discovery;
 mod identity;
 mod invented;
 mod lists;

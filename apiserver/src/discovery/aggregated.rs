@@ -1,0 +1,87 @@
+//! Aggregated discovery: everything in one answer, with an ETag.
+
+use axum::body::Body;
+use http::{HeaderValue, Request, Response, header};
+use serde_json::{Value, json};
+use skiff_api::kind::Registry;
+
+use super::{groups, kind_of, served};
+use crate::{openapi, review};
+
+/// Answers `/api` (`core`) or `/apis` in this version of the discovery API.
+pub fn answer(request: &Request<()>, registry: &Registry, core: bool, version: &str) -> Response<Body> {
+    let mut items = Vec::new();
+    for (group, versions) in groups(registry) {
+        if group.is_empty() != core {
+            continue;
+        }
+        let versions: Vec<Value> = versions
+            .iter()
+            .map(|version| {
+                let resources = aggregated_resources(registry, &group, version);
+                json!({"version": version, "resources": resources, "freshness": "Current"})
+            })
+            .collect();
+        let metadata = if core { json!({}) } else { json!({"name": group}) };
+        items.push(json!({"metadata": metadata, "versions": versions}));
+    }
+    let body = json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {},
+        "items": items,
+    })
+    .to_string();
+    let hash = openapi::digest(body.as_bytes());
+    let mut response = openapi::tagged(body.into(), &hash, request.headers());
+    let headers = response.headers_mut();
+    let media = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&media).expect("a version is plain text"));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+}
+
+fn aggregated_resources(registry: &Registry, group: &str, version: &str) -> Vec<Value> {
+    let scope = |namespaced: bool| if namespaced { "Namespaced" } else { "Cluster" };
+    let mut list = Vec::new();
+    for kind in served(registry, group, version) {
+        let mut resource = json!({
+            "resource": kind.plural, "singularResource": kind.singular, "scope": scope(kind.namespaced),
+            "responseKind": {"group": group, "version": version, "kind": kind.kind}, "verbs": kind.verbs,
+        });
+        if !kind.short_names.is_empty() {
+            resource["shortNames"] = json!(kind.short_names);
+        }
+        if !kind.categories.is_empty() {
+            resource["categories"] = json!(kind.categories);
+        }
+        let subresources: Vec<Value> = kind
+            .version(version)
+            .expect("it was filtered by this")
+            .subresources
+            .iter()
+            .map(|(name, subresource)| {
+                let own = subresource.version.is_empty();
+                json!({
+                    "subresource": name, "verbs": subresource.verbs,
+                    "responseKind": {
+                        "group": if own { group } else { &subresource.group },
+                        "version": if own { version } else { &subresource.version },
+                        "kind": kind_of(kind, subresource),
+                    },
+                })
+            })
+            .collect();
+        if !subresources.is_empty() {
+            resource["subresources"] = subresources.into();
+        }
+        list.push(resource);
+    }
+    for (_, _, resource) in review::RESOURCES.iter().filter(|(g, v, _)| *g == group && *v == version) {
+        list.push(json!({
+            "resource": resource.plural, "singularResource": resource.singular,
+            "scope": scope(resource.namespaced), "verbs": ["create"],
+            "responseKind": {"group": group, "version": version, "kind": resource.kind},
+        }));
+    }
+    list
+}
