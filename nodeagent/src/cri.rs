@@ -354,6 +354,10 @@ pub struct EngineInfo {
 /// An engine. Every call may fail with [`crate::Error::EngineDown`], and is asked again later.
 #[async_trait::async_trait]
 pub trait Runtime: Send + Sync {
+    /// Whether containers exist in memory only: what asks them over the network is answered without asking.
+    fn simulated(&self) -> bool {
+        false
+    }
     /// Whether it answers, and what it is.
     async fn info(&self) -> Result<EngineInfo>;
     /// Prepares what pods need: the sandbox image, the network with this range.

@@ -67,18 +67,41 @@ pub async fn exec_code(runtime: &dyn Runtime, id: &str) -> Option<i32> {
     None
 }
 
+/// An error of a connection in the words that Kubernetes' users know.
+fn said(error: &std::io::Error) -> String {
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::ConnectionRefused => "connect: connection refused".to_owned(),
+        Kind::HostUnreachable => "connect: no route to host".to_owned(),
+        Kind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
+        Kind::ConnectionReset => "read: connection reset by peer".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// Connects.
-pub async fn tcp(container: &Container, ip: IpAddr, action: &TCPSocketAction) -> Found {
+pub async fn tcp(
+    runtime: &dyn Runtime,
+    container: &Container,
+    ip: IpAddr,
+    action: &TCPSocketAction,
+) -> Found {
+    if runtime.simulated() {
+        return Ok(String::new());
+    }
     let port = port(container, &action.port).ok_or("the port is not known")?;
     let host = action.host.clone().filter(|h| !h.is_empty()).unwrap_or_else(|| ip.to_string());
     TcpStream::connect((host.as_str(), port))
         .await
         .map(|_| String::new())
-        .map_err(|e| format!("dial tcp {host}:{port}: {e}"))
+        .map_err(|e| format!("dial tcp {host}:{port}: {}", said(&e)))
 }
 
 /// Asks; 200 to 399 is well.
-pub async fn http(container: &Container, ip: IpAddr, action: &HTTPGetAction) -> Found {
+pub async fn http(runtime: &dyn Runtime, container: &Container, ip: IpAddr, action: &HTTPGetAction) -> Found {
+    if runtime.simulated() {
+        return Ok(String::new());
+    }
     let port = port(container, &action.port).ok_or("the port is not known")?;
     let host = action.host.clone().filter(|h| !h.is_empty()).unwrap_or_else(|| ip.to_string());
     let path = action.path.clone().filter(|p| !p.is_empty()).unwrap_or_else(|| "/".into());
@@ -88,7 +111,7 @@ pub async fn http(container: &Container, ip: IpAddr, action: &HTTPGetAction) -> 
     let failed = |e: &dyn std::fmt::Display| format!("Get \"{url}\": {e}");
     let stream = TcpStream::connect((host.as_str(), port))
         .await
-        .map_err(|e| failed(&format!("dial tcp {host}:{port}: {e}")))?;
+        .map_err(|e| failed(&format!("dial tcp {host}:{port}: {}", said(&e))))?;
     let mut request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n");
     let has = |name: &str| action.http_headers.iter().flatten().any(|h| h.name.eq_ignore_ascii_case(name));
     for (name, value) in [
@@ -111,7 +134,7 @@ pub async fn http(container: &Container, ip: IpAddr, action: &HTTPGetAction) -> 
     } else {
         talk(stream, &request).await
     };
-    let answer = answer.map_err(|e| failed(&e))?;
+    let answer = answer.map_err(|e| failed(&said(&e)))?;
     let code = answer.split_whitespace().nth(1).and_then(|c| c.parse::<u16>().ok());
     match code {
         Some(200..=399) => Ok(answer),

@@ -3,8 +3,11 @@
 mod act;
 mod publish;
 mod start;
+mod waits;
+mod words;
 
 use std::{
+    collections::BTreeSet,
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -29,7 +32,7 @@ use crate::{
     field::Allocatable,
     probe::Probes,
     references::References,
-    step::{Memory, Plan, Stage, Waiting, step},
+    step::{Memory, Plan, Stage, step},
     volume::Tokens,
 };
 
@@ -101,6 +104,10 @@ pub struct Worker {
     /// Stops that came to an end, well or not.
     stopped: Arc<Mutex<Vec<String>>>,
     adopted: bool,
+    /// Containers whose present wait after an end was told.
+    waits_told: BTreeSet<String>,
+    /// Containers whose log was read for their last words.
+    words_gathered: BTreeSet<String>,
 }
 
 /// Starts the task; `on_end` is called when nothing is left of the pod.
@@ -109,13 +116,11 @@ pub fn spawn(shared: Arc<Shared>, pod: Arc<Pod>, on_end: impl FnOnce() + Send + 
     let wake = Arc::new(Notify::new());
     let refresh = Arc::new(AtomicBool::new(false));
     let handle = Handle { pod: sender, wake: wake.clone(), refresh: refresh.clone() };
-    let about = reference(&pod);
+    let about = pod.clone();
     let recorder = shared.recorder.clone();
     let report = Arc::new(move |container: &str, kind: crate::probe::Kind, found: String| {
-        let mut about = about.clone();
-        about.field_path = Some(format!("spec.containers{{{container}}}"));
         recorder.event(
-            &about,
+            &reference_to(&about, container),
             Type::Warning,
             "Unhealthy",
             format!("{} probe failed: {found}", kind.as_str()),
@@ -140,6 +145,8 @@ pub fn spawn(shared: Arc<Shared>, pod: Arc<Pod>, on_end: impl FnOnce() + Send + 
         pull_tries: std::collections::BTreeMap::new(),
         stopped: Arc::default(),
         adopted: false,
+        waits_told: BTreeSet::new(),
+        words_gathered: BTreeSet::new(),
     };
     let shutdown = worker.shared.shutdown.clone();
     tokio::spawn(async move {
@@ -154,6 +161,14 @@ pub fn spawn(shared: Arc<Shared>, pod: Arc<Pod>, on_end: impl FnOnce() + Send + 
 
 fn reference(pod: &Pod) -> ObjectReference {
     skiff_runtime::event::reference(pod)
+}
+
+/// A reference to one container of a pod.
+fn reference_to(pod: &Pod, container: &str) -> ObjectReference {
+    let init = pod.spec.iter().flat_map(|s| s.init_containers.iter().flatten()).any(|c| c.name == container);
+    let list = if init { "initContainers" } else { "containers" };
+    let field_path = Some(format!("spec.{list}{{{container}}}"));
+    ObjectReference { field_path, ..reference(pod) }
 }
 
 impl Worker {
@@ -175,6 +190,8 @@ impl Worker {
             if plan.verdict.is_some() {
                 self.memory.verdict.clone_from(&plan.verdict);
             }
+            self.tell_waits(&plan);
+            self.gather_words(&observed).await;
             let reported = self.publish(&observed, &plan, now).await;
             self.watch_containers(&observed, &plan);
             self.keep_volumes(&observed, now).await;
@@ -205,6 +222,12 @@ impl Worker {
                     pod.status = Some(publish::overlay(published, newest.status.as_ref()));
                 }
                 self.seen.clone_from(&pod.metadata.resource_version);
+                // Files that show the pod to itself may say something else now.
+                if pod.metadata.labels != self.pod.metadata.labels
+                    || pod.metadata.annotations != self.pod.metadata.annotations
+                {
+                    self.refresh.store(true, Ordering::Relaxed);
+                }
                 self.pod = Arc::new(pod);
             }
             None if !self.gone => {
@@ -230,39 +253,7 @@ impl Worker {
             self.adopt(observed);
         }
         self.memory.probes = self.probes.results().into_iter().collect();
-        // The first report names the failure, the ones after it the wait.
-        for (name, failure) in &mut self.memory.failures {
-            if failure.waiting.reason == "ErrImagePull" && self.published.is_some() {
-                let image = self
-                    .pod
-                    .spec
-                    .iter()
-                    .flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
-                let image =
-                    image.filter(|c| c.name == *name).find_map(|c| c.image.clone()).unwrap_or_default();
-                let why = failure.waiting.message.clone().unwrap_or_default();
-                let reported = self.published.iter().flat_map(|s| {
-                    s.container_statuses.iter().flatten().chain(s.init_container_statuses.iter().flatten())
-                });
-                let shown = reported.filter(|s| s.name == *name).any(|s| {
-                    s.state.as_ref().and_then(|s| s.waiting.as_ref()).and_then(|w| w.reason.as_deref())
-                        == Some("ErrImagePull")
-                });
-                if shown && failure.retry_at > now {
-                    failure.waiting = Waiting {
-                        reason: "ImagePullBackOff".into(),
-                        message: Some(format!("Back-off pulling image \"{image}\": ErrImagePull: {why}")),
-                    };
-                    let mut about = reference(&self.pod);
-                    about.field_path = Some(format!("spec.containers{{{name}}}"));
-                    let text = format!("Back-off pulling image \"{image}\": {why}");
-                    self.shared.recorder.event(&about, Type::Normal, "BackOff", text);
-                    self.shared.recorder.event(&about, Type::Warning, "Failed", "Error: ImagePullBackOff");
-                    // So that the new reason is reported without waiting for the retry.
-                    self.wake.notify_one();
-                }
-            }
-        }
+        self.turn_failures_into_waits(now);
     }
 
     /// A container that the API knew as ready stays so until a probe says otherwise.

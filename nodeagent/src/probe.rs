@@ -212,9 +212,9 @@ impl Task {
         if let Some(action) = &self.probe.exec {
             handler::exec(&*self.runtime, &self.id, action).await
         } else if let Some(action) = &self.probe.http_get {
-            handler::http(&self.container, self.ip, action).await
+            handler::http(&*self.runtime, &self.container, self.ip, action).await
         } else if let Some(action) = &self.probe.tcp_socket {
-            handler::tcp(&self.container, self.ip, action).await
+            handler::tcp(&*self.runtime, &self.container, self.ip, action).await
         } else {
             Err("this node does not support gRPC probes yet".into())
         }

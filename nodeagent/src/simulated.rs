@@ -99,6 +99,10 @@ impl World {
 
 #[async_trait::async_trait]
 impl Runtime for SimulatedRuntime {
+    fn simulated(&self) -> bool {
+        true
+    }
+
     async fn info(&self) -> Result<EngineInfo> {
         Ok(EngineInfo {
             version: "simulated://1.0".into(),

@@ -47,7 +47,11 @@ pub fn status(
     let initialized = container::initialized(spec, &init, &main);
     let phase = match &plan.verdict {
         Some(verdict) if plan.stage == Stage::Terminated || !observed.any_running() => verdict.phase,
-        _ => container::phase(spec, &init, &main, initialized),
+        _ => match container::phase(spec, &init, &main, initialized) {
+            // Sidecars still run: nobody may take the pod for ended yet.
+            "Succeeded" | "Failed" if observed.any_running() => "Running",
+            phase => phase,
+        },
     };
     let ip = if spec.host_network == Some(true) {
         observed.sandboxes.first().map(|_| facts.node_ip)

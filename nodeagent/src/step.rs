@@ -17,6 +17,9 @@ use crate::{
     cri::{Container, Observed, State},
 };
 
+/// Why a container waits that ended too soon too often.
+pub const CRASH_LOOP: &str = "CrashLoopBackOff";
+
 /// Where a pod is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
@@ -99,6 +102,8 @@ pub enum StopReason {
     Liveness,
     /// The startup probe failed for good.
     Startup,
+    /// The hook after the start failed.
+    PostStart,
 }
 
 /// One thing to do.
@@ -185,7 +190,7 @@ pub fn step(pod: &Pod, observed: &Observed, memory: &Memory, now: Timestamp) -> 
     if let Some(at) = deadline_at(pod) {
         plan.wake_at(at);
     }
-    syncing::sync(spec, observed, memory, now, &mut plan);
+    syncing::sync(pod, spec, observed, memory, now, &mut plan);
     collect_garbage(observed, &mut plan);
     plan
 }
@@ -193,6 +198,13 @@ pub fn step(pod: &Pod, observed: &Observed, memory: &Memory, now: Timestamp) -> 
 /// Whether an init container goes on beside the others.
 pub fn is_sidecar(container: &Wanted) -> bool {
     container.restart_policy.as_deref() == Some("Always")
+}
+
+/// A pod as messages name it: `web_default(6f2…)`.
+pub fn full_name(pod: &Pod) -> String {
+    let text = |of: &Option<String>| of.clone().unwrap_or_default();
+    let meta = &pod.metadata;
+    format!("{}_{}({})", text(&meta.name), text(&meta.namespace), text(&meta.uid))
 }
 
 /// The pod's restart policy.

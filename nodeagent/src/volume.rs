@@ -153,7 +153,15 @@ fn host_path(path: &str, kind: &str) -> Result<PathBuf> {
     if fits {
         Ok(path)
     } else {
-        Err(Error::Reference(format!("hostPath type check failed: {} is not a {kind}", path.display())))
+        let wanted = match kind {
+            "Socket" => "socket file".to_owned(),
+            "CharDevice" => "character device".to_owned(),
+            "BlockDevice" => "block device".to_owned(),
+            "FileOrCreate" => "file".to_owned(),
+            "DirectoryOrCreate" => "directory".to_owned(),
+            other => other.to_lowercase(),
+        };
+        Err(Error::Reference(format!("hostPath type check failed: {} is not a {wanted}", path.display())))
     }
 }
 

@@ -45,7 +45,14 @@ async fn a_pod_runs_becomes_ready_and_is_deleted() {
         json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": "web", "namespace": "default" },
-            "spec": { "nodeName": "n1", "containers": [{ "name": "c", "image": "nginx" }],
+            "spec": { "nodeName": "n1", "containers": [{
+                    // Nobody is at a simulated address: the engine answers in the containers' place.
+                    "name": "c", "image": "nginx",
+                    "startupProbe": { "tcpSocket": { "port": 80 } },
+                    "readinessProbe": { "httpGet": { "port": 80 } },
+                    "livenessProbe": { "exec": { "command": ["true"] } },
+                    "lifecycle": { "postStart": { "httpGet": { "port": 80 } } },
+                }],
                 "initContainers": [{ "name": "side", "image": "x", "restartPolicy": "Always" }] },
             "status": { "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "True" }] }
         }),

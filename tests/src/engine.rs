@@ -7,8 +7,9 @@ use crate::{Process, Registry, eventually, machine, output, try_output};
 
 /// An engine with its own directories and socket; what it holds goes with it.
 pub struct Engine {
-    _process: Process,
+    process: Option<Process>,
     dir: tempfile::TempDir,
+    mirror: Option<String>,
 }
 
 impl Engine {
@@ -16,24 +17,37 @@ impl Engine {
     pub fn start(mirror: Option<&Registry>) -> Self {
         machine::enter();
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let path = |name: &str| dir.path().join(name).display().to_string();
+        let mut engine = Self { process: None, dir, mirror: mirror.map(Registry::url) };
+        engine.launch();
+        engine
+    }
+
+    /// Ends the engine, and its containers with it.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.stop();
+        }
+    }
+
+    /// Starts it (again), and waits until it answers.
+    pub fn launch(&mut self) {
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
         let mut command = Command::new("dockerd");
         command
             .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
             .args(["--host", &format!("unix://{}", path("socket")), "--bridge", "none"])
+            .args(["--shutdown-timeout", "2"])
             .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
-        if let Some(registry) = mirror {
-            command.args(["--registry-mirror", &registry.url()]);
+        if let Some(registry) = &self.mirror {
+            command.args(["--registry-mirror", registry]);
         }
-        let process = Process::start(command, &dir.path().join("log"));
-        let engine = Self { _process: process, dir };
+        self.process = Some(Process::start(command, &self.dir.path().join("log")));
         eventually("the engine", 60, || {
-            try_output(engine.docker().arg("version")).map_err(|_| {
-                let log = std::fs::read_to_string(engine.dir.path().join("log")).unwrap_or_default();
+            try_output(self.docker().arg("version")).map_err(|_| {
+                let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
                 log.lines().rev().take(5).collect::<Vec<_>>().join("\n")
             })
         });
-        engine
     }
 
     /// Its address.

@@ -4,11 +4,14 @@
 //! sockets and [network](machine), and ends with the test.
 
 mod engine;
+mod kubectl;
 pub mod machine;
 mod place;
+pub mod pods;
 mod process;
 pub mod registry;
 pub mod session;
+mod terminal;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -16,10 +19,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use engine::Engine;
+pub use kubectl::kubectls;
 pub use place::{Place, ip};
 pub use process::Process;
 pub use registry::Registry;
 use serde_json::Value;
+pub use terminal::Terminal;
 
 /// Where the binaries under test are.
 pub fn bin(name: &str) -> PathBuf {
@@ -147,6 +152,11 @@ impl Cluster {
             .map_or_else(|| format!("unix://{}", self.dir.path().join("none").display()), Engine::host)
     }
 
+    /// The engine, to be stopped and started.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("a simulated cluster is not asked for its engine")
+    }
+
     /// The cluster's data.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -157,7 +167,8 @@ impl Cluster {
         self.dir.path().join("kubeconfig")
     }
 
-    fn client(&self, mut command: Command, words: &[&str]) -> Command {
+    /// A client's command with these words, which finds the cluster.
+    pub fn client(&self, mut command: Command, words: &[&str]) -> Command {
         command.args(words).env("KUBECONFIG", self.kubeconfig()).env("NO_PROXY", "*");
         command
     }

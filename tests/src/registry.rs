@@ -5,29 +5,52 @@ use std::process::Command;
 
 use crate::{Engine, Process, eventually, free_port, http_get, output};
 
+/// Who may use a guarded registry.
+pub const USER: &str = "tester";
+/// The password of [`USER`].
+pub const PASSWORD: &str = "s3cret";
+/// The line for both in the registry's file of passwords.
+const HTPASSWD: &str = "tester:$2b$05$IxvbdoLxGqJDHPdJU.P9OetOxyxn7Usv1LVyOpVPxY1coa5IBep72\n";
+/// Both as clients send them.
+const AUTH: &str = "dGVzdGVyOnMzY3JldA==";
+
 /// A running registry.
 pub struct Registry {
     _process: Process,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     port: u16,
 }
 
 impl Registry {
     /// Starts an empty registry.
     pub fn start() -> Self {
+        Self::start_with("", "")
+    }
+
+    /// Starts one that asks for [`USER`] and [`PASSWORD`].
+    pub fn start_guarded() -> Self {
+        Self::start_with(
+            "auth:\n  htpasswd:\n    realm: tests\n    path: DIR/htpasswd\n",
+            &format!("{USER}:{PASSWORD}@"),
+        )
+    }
+
+    fn start_with(more: &str, user: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let port = free_port();
+        let at = dir.path().display().to_string();
         let config = format!(
-            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-            dir.path().join("data").display()
+            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {at}/data\nhttp:\n  addr: 127.0.0.1:{port}\n{}",
+            more.replace("DIR", &at)
         );
+        std::fs::write(dir.path().join("htpasswd"), HTPASSWD).expect("a file can be written");
         let path = dir.path().join("config.yml");
         std::fs::write(&path, config).expect("the configuration can be written");
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(&path);
         let process = Process::start(command, &dir.path().join("log"));
-        let registry = Self { _process: process, _dir: dir, port };
-        eventually("the registry", 30, || http_get(&format!("{}/v2/", registry.url())));
+        let registry = Self { _process: process, dir, port };
+        eventually("the registry", 30, || http_get(&format!("http://{user}127.0.0.1:{port}/v2/")));
         registry
     }
 
@@ -36,11 +59,23 @@ impl Registry {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The name under which an image is in this registry, and nowhere else.
+    pub fn name_of(&self, image: &str) -> String {
+        format!("127.0.0.1:{}/library/{image}", self.port)
+    }
+
+    /// Its address as names of images have it.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Puts an image of the engine into it as `library/NAME`, and removes it from the engine.
     pub fn push(&self, engine: &Engine, image: &str) {
-        let there = format!("127.0.0.1:{}/library/{image}", self.port);
+        let there = self.name_of(image);
+        let known = format!("{{\"auths\":{{\"{}\":{{\"auth\":\"{AUTH}\"}}}}}}", self.host());
+        std::fs::write(self.dir.path().join("config.json"), known).expect("a file can be written");
         output(engine.docker().args(["tag", image, &there]));
-        output(engine.docker().args(["push", &there]));
+        output(engine.docker().arg("--config").arg(self.dir.path()).args(["push", &there]));
         output(engine.docker().args(["rmi", image, &there]));
     }
 }

@@ -179,3 +179,28 @@ fn mount(spec: &crate::cri::MountSpec) -> Mount {
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cri::Resources;
+
+    /// The engine makes the kernel's numbers of them, for control groups of version 1 and 2 alike: weights of shares, a
+    /// limit for swap of the difference between both sums.
+    #[test]
+    fn limits_are_given_in_the_engines_terms() {
+        let resources =
+            Resources { cpu_shares: 512, cpu_quota_us: 50_000, memory_bytes: 64 << 20, oom_score_adj: 3 };
+        let body = container(&ContainerSpec { resources, ..ContainerSpec::default() }, "n", "10m");
+        let host = body.host_config.unwrap();
+        assert_eq!(
+            (host.cpu_shares, host.cpu_period, host.cpu_quota),
+            (Some(512), Some(100_000), Some(50_000))
+        );
+        assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(64 << 20)));
+        assert!(host.restart_policy.is_none(), "what runs again is not the engine's to decide");
+
+        let free = container(&ContainerSpec::default(), "n", "10m").host_config.unwrap();
+        assert_eq!((free.cpu_quota, free.memory, free.memory_swap), (None, None, None));
+    }
+}

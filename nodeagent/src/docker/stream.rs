@@ -1,5 +1,7 @@
 //! Exec, attach and logs.
 
+use std::time::Duration;
+
 use bollard::{
     Docker,
     container::LogOutput,
@@ -13,6 +15,11 @@ use crate::{
     cri::{Chunk, ExecSpec, LogQuery, Session},
     error::{Error, Result},
 };
+
+/// So often a command that does not run yet is told its terminal's size.
+const MAX_RESIZES: u32 = 20;
+/// The pause between.
+const RESIZE_PAUSE: Duration = Duration::from_millis(50);
 
 fn chunk(output: LogOutput) -> Chunk {
     match output {
@@ -56,10 +63,24 @@ pub async fn exec_code(docker: &Docker, exec: &str) -> Result<Option<i32>> {
 /// Sets the size of a terminal.
 pub async fn resize(docker: &Docker, id: &str, exec: bool, width: u16, height: u16) -> Result<()> {
     if exec {
-        return docker.resize_exec(id, ResizeExecOptions { height, width }).await.map_err(engine_error);
+        return resize_exec(docker, id, ResizeExecOptions { height, width }).await;
     }
     let options = ResizeContainerTTYOptionsBuilder::default().w(width.into()).h(height.into()).build();
     docker.resize_container_tty(id, options).await.map_err(engine_error)
+}
+
+/// A client tells the first size at once, and the engine opens the streams before the command runs: until then it
+/// refuses.
+async fn resize_exec(docker: &Docker, id: &str, size: ResizeExecOptions) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        let done = docker.resize_exec(id, size).await.map_err(engine_error);
+        tries += 1;
+        if done.is_ok() || tries == MAX_RESIZES {
+            return done;
+        }
+        tokio::time::sleep(RESIZE_PAUSE).await;
+    }
 }
 
 /// Joins the main process.

@@ -10,7 +10,7 @@ use kube::{
 };
 use skiff_runtime::event::Type;
 
-use super::{Worker, reference};
+use super::{Worker, reference, reference_to};
 use crate::{
     cri::{Observed, Runtime},
     error::{Error, Result},
@@ -18,6 +18,9 @@ use crate::{
     step::{Action, Failure, StopReason, Waiting},
     volume,
 };
+
+/// However short the grace period, a container has so many seconds, as upstream.
+const MIN_GRACE_S: i64 = 2;
 
 /// What came of an action.
 pub enum Done {
@@ -33,12 +36,10 @@ pub enum Done {
 
 impl Worker {
     pub(super) fn event(&self, container: Option<&str>, kind: Type, reason: &str, text: impl Into<String>) {
-        let mut about = reference(&self.pod);
-        about.field_path = container.map(|c| {
-            let spec = self.pod.spec.clone().unwrap_or_default();
-            let init = spec.init_containers.iter().flatten().any(|i| i.name == c);
-            format!("spec.{}{{{c}}}", if init { "initContainers" } else { "containers" })
-        });
+        let about = match container {
+            Some(name) => reference_to(&self.pod, name),
+            None => reference(&self.pod),
+        };
         self.shared.recorder.event(&about, kind, reason, text);
     }
 
@@ -114,20 +115,21 @@ impl Worker {
     }
 
     /// Begins to stop a container; the task goes on meanwhile.
-    fn stop(&mut self, id: &str, name: &str, grace_s: i64, reason: &StopReason) {
+    pub(super) fn stop(&mut self, id: &str, name: &str, grace_s: i64, reason: &StopReason) {
         self.memory.stopping.insert(id.to_owned(), grace_s);
         let text = match reason {
             StopReason::PodEnds => format!("Stopping container {name}"),
             StopReason::SandboxLost => format!("Stopping container {name}: its sandbox is gone"),
             StopReason::Liveness => format!("Container {name} failed liveness probe, will be restarted"),
             StopReason::Startup => format!("Container {name} failed startup probe, will be restarted"),
+            StopReason::PostStart => "FailedPostStartHook".to_owned(),
         };
         self.event(Some(name), Type::Normal, "Killing", text);
         let hook = self.wanted(name).and_then(|c| Some((c.clone(), c.lifecycle?.pre_stop?)));
         let ip = self.last_ip.unwrap_or(self.shared.config.node_ip);
         let (runtime, stopped, wake) = (self.shared.runtime.clone(), self.stopped.clone(), self.wake.clone());
-        let (id, recorder, mut about) = (id.to_owned(), self.shared.recorder.clone(), reference(&self.pod));
-        about.field_path = Some(format!("spec.containers{{{name}}}"));
+        let (id, recorder, about) =
+            (id.to_owned(), self.shared.recorder.clone(), reference_to(&self.pod, name));
         tokio::spawn(async move {
             let begun = std::time::Instant::now();
             if let Some((container, hook)) = hook.filter(|_| grace_s > 0) {
@@ -135,17 +137,12 @@ impl Worker {
                 let limit = std::time::Duration::from_secs(grace_s.unsigned_abs());
                 let run = run_hook(&*runtime, &id, &container, &hook, ip);
                 if let Ok(Err(text)) = tokio::time::timeout(limit, run).await {
-                    recorder.event(
-                        &about,
-                        Type::Warning,
-                        "FailedPreStopHook",
-                        format!("PreStopHook failed: {text}"),
-                    );
+                    tracing::info!(%id, %text, "hook before the stop failed");
+                    recorder.event(&about, Type::Warning, "FailedPreStopHook", "PreStopHook failed");
                 }
             }
             let used = i64::try_from(begun.elapsed().as_secs()).unwrap_or(i64::MAX);
-            // Upstream leaves at least two seconds after a hook.
-            let rest = if used > 0 { (grace_s - used).max(2) } else { grace_s };
+            let rest = (grace_s - used).max(MIN_GRACE_S);
             if let Err(error) = runtime.stop(&id, rest).await {
                 tracing::warn!(%id, %error, "container not stopped");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -199,7 +196,7 @@ pub(super) async fn run_hook(
     if let Some(action) = &hook.exec {
         handler::exec(runtime, id, action).await
     } else if let Some(action) = &hook.http_get {
-        handler::http(container, ip, action).await
+        handler::http(runtime, container, ip, action).await
     } else if let Some(action) = &hook.sleep {
         tokio::time::sleep(std::time::Duration::from_secs(action.seconds.unsigned_abs())).await;
         Ok(String::new())

@@ -18,7 +18,7 @@ use crate::{
     image,
     references::Resolved,
     spec::{Parts, container},
-    step::{Failure, Waiting},
+    step::{Failure, StopReason, Waiting},
     volume,
 };
 
@@ -121,7 +121,7 @@ impl Worker {
         let image =
             image.map_err(|f| Failure { retry_at: later(image::pull_delay(tries).as_secs()), ..f })?;
         match self.make(pod, wanted, attempt, sandbox, ip, &resolved, &paths, &image).await {
-            Ok(id) => self.after_start(pod, wanted, &id, ip).await,
+            Ok(id) => self.after_start(wanted, &id, ip).await,
             Err(Failed { reason, error }) => {
                 self.event(Some(&name), Type::Warning, "Failed", format!("Error: {error}"));
                 return Err(failure(reason, error.to_string(), 10));
@@ -169,23 +169,15 @@ impl Worker {
         Ok(id)
     }
 
-    async fn after_start(&self, _pod: &Pod, wanted: &Container, id: &str, ip: Option<IpAddr>) {
+    async fn after_start(&mut self, wanted: &Container, id: &str, ip: Option<IpAddr>) {
         let Some(hook) = wanted.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return };
         let ip = ip.unwrap_or(self.shared.config.node_ip);
         if let Err(text) = run_hook(&*self.shared.runtime, id, wanted, hook, ip).await {
-            self.event(
-                Some(&wanted.name),
-                Type::Warning,
-                "FailedPostStartHook",
-                format!("PostStartHook failed: {text}"),
-            );
-            self.event(
-                Some(&wanted.name),
-                Type::Normal,
-                "Killing",
-                format!("FailedPostStartHook: container {}", wanted.name),
-            );
-            let _ = self.shared.runtime.stop(id, 2).await;
+            // What the hook said may be secret: it is logged, and not told.
+            tracing::info!(%id, %text, "hook after the start failed");
+            self.event(Some(&wanted.name), Type::Warning, "FailedPostStartHook", "PostStartHook failed");
+            let grace_s = self.pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
+            self.stop(id, &wanted.name, grace_s.unwrap_or(30), &StopReason::PostStart);
         }
     }
 
@@ -220,14 +212,20 @@ impl Worker {
     pub(super) async fn keep_volumes(&mut self, observed: &Observed, now: Timestamp) {
         let due = self.token_due.is_some_and(|at| at <= now);
         let refresh = self.refresh_wanted();
+        // What was lacking may be there now.
+        if refresh {
+            for failure in self.memory.failures.values_mut() {
+                if matches!(
+                    failure.waiting.reason.as_str(),
+                    "CreateContainerConfigError" | "ContainerCreating"
+                ) {
+                    failure.retry_at = now;
+                    self.wake.notify_one();
+                }
+            }
+        }
         if !(due || refresh) || !observed.any_running() || self.memory.stage != crate::step::Stage::Syncing {
             return;
-        }
-        // What was lacking may be there now.
-        for failure in self.memory.failures.values_mut() {
-            if failure.waiting.reason == "CreateContainerConfigError" {
-                failure.retry_at = now;
-            }
         }
         let pod = self.pod.clone();
         let updated = match self.shared.references.resolve(&pod).await {

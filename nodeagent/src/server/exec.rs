@@ -1,12 +1,15 @@
 //! `/exec` and `/attach`.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use futures::StreamExt;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+};
 
 use super::{
     Answer, Site, failure, query,
@@ -83,22 +86,30 @@ fn has_tty(pod: &Pod, container: &str) -> bool {
     spec.containers.iter().any(|c| c.name == container && c.tty == Some(true))
 }
 
-async fn run(runtime: Arc<dyn Runtime>, id: String, spec: ExecSpec, attach: bool, mut remote: Remote) {
+async fn run(runtime: Arc<dyn Runtime>, id: String, spec: ExecSpec, attach: bool, remote: Remote) {
+    let Remote { input, output } = remote;
     let opened = if attach { runtime.attach(&id, &spec).await } else { runtime.exec(&id, &spec).await };
     let ended = match opened {
         Ok(session) => {
-            let result = pump(&*runtime, session, attach, &mut remote).await;
+            let result = pump(&*runtime, session, attach, input, &output).await;
             result.map_err(|e| e.to_string())
         }
         Err(error) => Err(error.to_string()),
     };
-    let _ = remote.output.send(Output::Status(status(ended))).await;
+    let _ = output.send(Output::Status(status(ended))).await;
 }
 
 /// Moves bytes until the command's output ends or the client is gone; tells the exit code.
-async fn pump(runtime: &dyn Runtime, session: Session, attach: bool, remote: &mut Remote) -> Result<i32> {
+async fn pump(
+    runtime: &dyn Runtime,
+    session: Session,
+    attach: bool,
+    from_client: mpsc::Receiver<Input>,
+    to_client: &mpsc::Sender<Output>,
+) -> Result<i32> {
     let Session { mut output, input, id } = session;
-    let mut input = Some(input);
+    // Beside the output: a command that waits for its output to be read takes no input meanwhile.
+    let mut feeding = std::pin::pin!(feed(runtime, &id, attach, input, from_client));
     loop {
         tokio::select! {
             chunk = output.next() => {
@@ -108,35 +119,48 @@ async fn pump(runtime: &dyn Runtime, session: Session, attach: bool, remote: &mu
                     Some(Err(error)) => return Err(error),
                     None => break,
                 };
-                if remote.output.send(message).await.is_err() {
+                if to_client.send(message).await.is_err() {
                     return Err(Error::Cancelled);
                 }
             }
-            message = remote.input.recv() => match message {
-                Some(Input::Stdin(bytes)) => {
-                    if let Some(open) = &mut input
-                        && (open.write_all(&bytes).await.is_err() || open.flush().await.is_err())
-                    {
-                        input = None;
-                    }
-                }
-                Some(Input::StdinEnd) => {
-                    if let Some(mut open) = input.take() {
-                        let _ = open.shutdown().await;
-                    }
-                }
-                Some(Input::Resize { width, height }) => {
-                    if let Err(error) = runtime.resize(&id, !attach, width, height).await {
-                        tracing::debug!(%error, "terminal not resized");
-                    }
-                }
-                // The client hung up; what it started goes on, as upstream.
-                None => return Err(Error::Cancelled),
-            }
+            // The client hung up; what it started goes on, as upstream.
+            () = &mut feeding => return Err(Error::Cancelled),
         }
     }
     if attach {
         return Ok(0);
     }
     exec_code(runtime, &id).await.ok_or_else(|| Error::Invalid("the command's exit code is not known".into()))
+}
+
+/// Hands on what the client sends, until it is gone.
+async fn feed(
+    runtime: &dyn Runtime,
+    id: &str,
+    attach: bool,
+    input: Pin<Box<dyn AsyncWrite + Send>>,
+    mut from_client: mpsc::Receiver<Input>,
+) {
+    let mut input = Some(input);
+    while let Some(message) = from_client.recv().await {
+        match message {
+            Input::Stdin(bytes) => {
+                if let Some(open) = &mut input
+                    && (open.write_all(&bytes).await.is_err() || open.flush().await.is_err())
+                {
+                    input = None;
+                }
+            }
+            Input::StdinEnd => {
+                if let Some(mut open) = input.take() {
+                    let _ = open.shutdown().await;
+                }
+            }
+            Input::Resize { width, height } => {
+                if let Err(error) = runtime.resize(id, !attach, width, height).await {
+                    tracing::debug!(%error, "terminal not resized");
+                }
+            }
+        }
+    }
 }

@@ -1,13 +1,23 @@
 //! The part of [`super::step`] for pods that are to run.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Container as Wanted, PodSpec};
+use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
 
-use super::{Action, Memory, Plan, Probed, StopReason, Waiting, is_sidecar, restart_policy, restarts};
+use super::{
+    Action, CRASH_LOOP, Memory, Plan, Probed, StopReason, Waiting, full_name, is_sidecar, restart_policy,
+    restarts,
+};
 use crate::cri::{Container, Observed, State};
 
 /// Plans sandbox, init containers and containers, in this order.
-pub fn sync(spec: &PodSpec, observed: &Observed, memory: &Memory, now: Timestamp, plan: &mut Plan) {
+pub fn sync(
+    pod: &Pod,
+    spec: &PodSpec,
+    observed: &Observed,
+    memory: &Memory,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
     let grace_s = spec.termination_grace_period_seconds.unwrap_or(30);
     let Some(sandbox) = observed.live_sandbox() else {
         without_sandbox(observed, memory, now, grace_s, plan);
@@ -19,7 +29,7 @@ pub fn sync(spec: &PodSpec, observed: &Observed, memory: &Memory, now: Timestamp
             plan.actions.push(stop(lost, grace_s, StopReason::SandboxLost));
         }
     }
-    let mut pass = Pass { spec, observed, memory, now, sandbox: &sandbox.id, plan };
+    let mut pass = Pass { pod, spec, observed, memory, now, sandbox: &sandbox.id, plan };
     if pass.init() {
         for container in &spec.containers {
             pass.container(container, restart_policy(spec));
@@ -50,6 +60,7 @@ fn stop(container: &Container, grace_s: i64, reason: StopReason) -> Action {
 }
 
 struct Pass<'a> {
+    pod: &'a Pod,
     spec: &'a PodSpec,
     observed: &'a Observed,
     memory: &'a Memory,
@@ -144,7 +155,7 @@ impl Pass<'_> {
             let known = self.memory.backoff.get(name).copied();
             if let Some(until) = known.and_then(|b| b.until(*finished)).filter(|until| *until > self.now) {
                 let delay = known.map(|b| b.delay).unwrap_or_default();
-                self.plan.waiting.insert(name.clone(), crash_loop(name, delay));
+                self.plan.waiting.insert(name.clone(), crash_loop(name, &full_name(self.pod), delay));
                 self.plan.wake_at(until);
                 return;
             }
@@ -172,11 +183,11 @@ pub fn started(wanted: &Wanted, probed: Probed) -> bool {
     wanted.startup_probe.is_none() || probed.started == Some(true)
 }
 
-fn crash_loop(name: &str, delay: SignedDuration) -> Waiting {
+fn crash_loop(name: &str, pod: &str, delay: SignedDuration) -> Waiting {
     Waiting {
-        reason: "CrashLoopBackOff".into(),
+        reason: CRASH_LOOP.into(),
         message: Some(format!(
-            "back-off {} restarting failed container={name}",
+            "back-off {} restarting failed container={name} pod={pod}",
             crate::backoff::display(delay)
         )),
     }
