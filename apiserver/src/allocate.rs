@@ -1,31 +1,57 @@
 //! Cluster IPs and node ports.
 //!
-//! Writes of Services go one after the other: each is given what no Service in the cache holds,
-//! and the next waits until the cache shows it. Several API servers on one etcd need a claim in
-//! the store as well; that is not there yet.
+//! Writes of Services go one after the other: each is given what no Service in the cache holds, and the
+//! next waits until the cache shows it. Against other API servers of the same store each takes what it
+//! was given as a claim before it writes; who finds one taken chooses again.
 
-use std::collections::BTreeSet;
+mod claim;
+mod index;
+pub(crate) mod repair;
+mod turn;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::Rng;
 use serde_json::{Value, json};
 use skiff_api::kind::Kind;
-use skiff_api::status::{FieldError, Status};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use skiff_api::meta;
+use skiff_api::status::{FieldError, Problem, Status};
+use tokio::sync::Mutex;
 
 use crate::app::{Call, Config};
+use crate::cache::unavailable;
+use claim::{Claim, Holder, held};
+use index::Index;
 
-/// A write's turn among those that go one after the other.
-pub struct Turn(#[expect(dead_code, reason = "it is held, not read")] OwnedMutexGuard<()>);
+pub use turn::Turn;
+
+/// How often a write that finds a claim taken chooses again.
+const TRIES: u32 = 7;
+/// How long it waits before the second try; twice as long before each further one.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Hands out cluster IPs and node ports.
 pub struct Allocator {
     order: Arc<Mutex<()>>,
+    index: std::sync::Mutex<Index>,
     first: u32,
     size: u32,
     ports: (u16, u16),
 }
+
+/// What became of a write's claims.
+pub enum Claimed {
+    /// It has them all.
+    All(Option<Turn>),
+    /// Another server was faster: choose again.
+    Again,
+}
+
+/// How often a write has found its claims taken.
+#[derive(Default)]
+pub struct Contention(u32);
 
 impl Allocator {
     /// For the ranges of the configuration.
@@ -35,7 +61,13 @@ impl Allocator {
         let address: Ipv4Addr = address.parse().map_err(|_| bad())?;
         let bits: u32 = bits.parse().ok().filter(|bits| (8..=30).contains(bits)).ok_or_else(bad)?;
         let first = u32::from(address) & (u32::MAX << (32 - bits));
-        Ok(Self { order: Arc::default(), first, size: 1 << (32 - bits), ports: config.node_ports })
+        Ok(Self {
+            order: Arc::default(),
+            index: std::sync::Mutex::default(),
+            first,
+            size: 1 << (32 - bits),
+            ports: config.node_ports,
+        })
     }
 
     /// Whether writes of a kind go one after the other.
@@ -44,8 +76,56 @@ impl Allocator {
     }
 
     /// The turn of a write, for kinds that need one.
-    pub async fn lock(&self, kind: &Kind) -> Option<Turn> {
-        if self.orders(kind) { Some(Turn(self.order.clone().lock_owned().await)) } else { None }
+    pub async fn lock(&self, call: &Call) -> Option<Turn> {
+        if !self.orders(&call.kind) {
+            return None;
+        }
+        let order = self.order.clone().lock_owned().await;
+        Some(self.turn(call, Some(order)))
+    }
+
+    fn turn(&self, call: &Call, order: Option<tokio::sync::OwnedMutexGuard<()>>) -> Turn {
+        let holder = Holder { namespace: call.namespace().into(), name: call.name().into() };
+        let key = call.kind.key(call.namespace(), call.name());
+        Turn::new(call.app.storage.clone(), holder, key, order)
+    }
+
+    /// Takes in the store what a write needs beyond what its object had. `new` is `None` for a delete.
+    pub async fn claim(
+        &self,
+        turn: Option<Turn>,
+        old: Option<&Value>,
+        new: Option<&Value>,
+        contention: &mut Contention,
+    ) -> Result<Claimed, Status> {
+        let Some(mut turn) = turn else { return Ok(Claimed::All(None)) };
+        let (before, after) = (old.map(held).unwrap_or_default(), new.map(held).unwrap_or_default());
+        for claim in after.difference(&before) {
+            if turn.take(*claim).await.map_err(unavailable)? {
+                continue;
+            }
+            // What was taken for this write is given back.
+            drop(turn);
+            contention.0 += 1;
+            if contention.0 == TRIES {
+                return Err(refusal(*claim, new));
+            }
+            tokio::time::sleep(PAUSE * (1 << (contention.0 - 1))).await;
+            return Ok(Claimed::Again);
+        }
+        let left: Vec<Claim> = before.difference(&after).copied().collect();
+        turn.will_leave(left).await.map_err(unavailable)?;
+        Ok(Claimed::All(Some(turn)))
+    }
+
+    /// What a delete of this object leaves.
+    pub async fn leave(&self, call: &Call, old: &Value) -> Result<Option<Turn>, Status> {
+        if !self.orders(&call.kind) {
+            return Ok(None);
+        }
+        let mut turn = self.turn(call, None);
+        turn.will_leave(held(old)).await.map_err(unavailable)?;
+        Ok(Some(turn))
     }
 
     /// The first address of the range, which the `kubernetes` Service has.
@@ -58,22 +138,23 @@ impl Allocator {
         if !self.orders(&call.kind) {
             return Ok(());
         }
-        let mut taken = Taken::read(call)?;
+        let mut taken = self.index.lock().expect("no holder of this lock panics");
+        taken.follow(&*call.app.cache.of(&call.kind)?);
+        let taken = &*taken;
         let mut errors = Vec::new();
         if let Some(old) = old {
             keep(new, old);
         }
         let own = old.map(|old| old["spec"].clone()).unwrap_or_default();
-        self.cluster_ip(new, &own, &mut taken, &mut errors);
-        self.node_ports(new, &own, &mut taken, &mut errors);
+        self.cluster_ip(new, &own, taken, &mut errors);
+        self.node_ports(new, &own, taken, &mut errors);
         if errors.is_empty() {
             return Ok(());
         }
-        let name = skiff_api::meta::name(new);
-        Err(Status::invalid("", "Service", name, &errors))
+        Err(Status::invalid("", "Service", meta::name(new), &errors))
     }
 
-    fn cluster_ip(&self, new: &mut Value, own: &Value, taken: &mut Taken, errors: &mut Vec<FieldError>) {
+    fn cluster_ip(&self, new: &mut Value, own: &Value, taken: &Index, errors: &mut Vec<FieldError>) {
         let spec = &mut new["spec"];
         if spec["type"] == "ExternalName" {
             for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
@@ -91,7 +172,7 @@ impl Allocator {
                 Some(ip) => ip.to_string(),
                 None => {
                     errors.push(FieldError::new(
-                        skiff_api::status::Problem::Internal,
+                        Problem::Internal,
                         "spec.clusterIPs",
                         Value::Null,
                         "failed to allocate a serviceIP: range is full",
@@ -108,7 +189,7 @@ impl Allocator {
                     Ipv4Addr::from(self.first),
                     32 - self.size.trailing_zeros()
                 )),
-                Ok(ip) if taken.ips.contains(&u32::from(ip)) => {
+                Ok(ip) if taken.holds(Claim::Ip(ip)) => {
                     Some(format!("failed to allocate IP {ip}: provided IP is already allocated"))
                 }
                 Ok(_) => None,
@@ -135,48 +216,48 @@ impl Allocator {
     }
 
     /// A random free address from the upper part of the range; the lower is for those who ask.
-    fn free_ip(&self, taken: &Taken) -> Option<Ipv4Addr> {
+    fn free_ip(&self, taken: &Index) -> Option<Ipv4Addr> {
         let reserved = (self.size / 16).clamp(16.min(self.size / 4), 256);
         let span = self.size - 1 - reserved;
         let start = rand::rng().random_range(0..span);
         (0..span)
-            .map(|step| self.first + reserved + (start + step) % span)
-            .find(|ip| !taken.ips.contains(ip))
-            .map(Ipv4Addr::from)
+            .map(|step| Ipv4Addr::from(self.first + reserved + (start + step) % span))
+            .find(|ip| !taken.holds(Claim::Ip(*ip)))
     }
 
-    fn node_ports(&self, new: &mut Value, own: &Value, taken: &mut Taken, errors: &mut Vec<FieldError>) {
+    fn node_ports(&self, new: &mut Value, own: &Value, taken: &Index, errors: &mut Vec<FieldError>) {
         let wants = match new["spec"]["type"].as_str() {
             Some("NodePort") => true,
             Some("LoadBalancer") => new["spec"]["allocateLoadBalancerNodePorts"] != false,
             _ => false,
         };
-        let own_ports: BTreeSet<(String, u64)> = ports(own).collect();
-        // One Service may use one node port for TCP and for UDP.
-        let mut mine: BTreeSet<(String, u64)> = BTreeSet::new();
+        let own = held(&json!({"spec": {"ports": own["ports"]}}));
+        // What this Service asks for; one of its ports may be that of another of its protocols.
+        let mut mine = held(&json!({"spec": {"ports": new["spec"]["ports"]}}));
         for (at, port) in new["spec"]["ports"].as_array_mut().into_iter().flatten().enumerate() {
-            let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
             let asked = port["nodePort"].as_u64().unwrap_or(0);
             if asked == 0 && !wants {
                 continue;
             }
+            let path = format!("spec.ports[{at}].nodePort");
             if asked == 0 {
-                match self.free_port(&protocol, taken) {
+                let free = |claim: &Claim| !taken.holds(*claim) && !mine.contains(claim);
+                match self.free_port(free) {
                     Some(free) => {
                         port["nodePort"] = free.into();
-                        taken.ports.insert((protocol, free));
+                        mine.insert(Claim::Port(free));
                     }
                     None => errors.push(FieldError::new(
-                        skiff_api::status::Problem::Internal,
-                        format!("spec.ports[{at}].nodePort"),
+                        Problem::Internal,
+                        path,
                         Value::Null,
                         "failed to allocate a nodePort: range is full",
                     )),
                 }
                 continue;
             }
-            let key = (protocol, asked);
-            if own_ports.contains(&key) && mine.insert(key.clone()) {
+            let claim = u16::try_from(asked).ok().map(Claim::Port);
+            if claim.is_some_and(|claim| own.contains(&claim)) {
                 continue;
             }
             let detail = if !(u64::from(self.ports.0)..=u64::from(self.ports.1)).contains(&asked) {
@@ -184,24 +265,41 @@ impl Allocator {
                     "provided port is not in the valid range. The range of valid ports is {}-{}",
                     self.ports.0, self.ports.1
                 )
-            } else if taken.ports.contains(&key) {
-                "provided port is already allocated".to_owned()
+            } else if claim.is_some_and(|claim| taken.holds(claim)) {
+                PORT_TAKEN.to_owned()
             } else {
-                taken.ports.insert(key);
                 continue;
             };
-            errors.push(FieldError::invalid(format!("spec.ports[{at}].nodePort"), asked, detail));
+            errors.push(FieldError::invalid(path, asked, detail));
         }
     }
 
-    fn free_port(&self, protocol: &str, taken: &Taken) -> Option<u64> {
-        let (first, last) = (u64::from(self.ports.0), u64::from(self.ports.1));
-        let span = last - first + 1;
+    fn free_port(&self, free: impl Fn(&Claim) -> bool) -> Option<u16> {
+        let (first, last) = self.ports;
+        let span = u32::from(last - first) + 1;
         let start = rand::rng().random_range(0..span);
-        (0..span)
-            .map(|step| first + (start + step) % span)
-            .find(|port| !taken.ports.contains(&(protocol.to_owned(), *port)))
+        (0..span).map(|step| first + ((start + step) % span) as u16).find(|port| free(&Claim::Port(*port)))
     }
+}
+
+const PORT_TAKEN: &str = "provided port is already allocated";
+
+/// What is said of a claim that another Service has.
+fn refusal(claim: Claim, new: Option<&Value>) -> Status {
+    let error = match claim {
+        Claim::Ip(ip) => FieldError::invalid(
+            "spec.clusterIPs",
+            json!([ip.to_string()]),
+            format!("failed to allocate IP {ip}: provided IP is already allocated"),
+        ),
+        Claim::Port(port) => {
+            let ports = new.and_then(|new| new["spec"]["ports"].as_array());
+            let at = ports.and_then(|ports| ports.iter().position(|one| one["nodePort"] == port));
+            let path = format!("spec.ports[{}].nodePort", at.unwrap_or(0));
+            FieldError::invalid(path, port, PORT_TAKEN)
+        }
+    };
+    Status::invalid("", "Service", new.map_or("", meta::name), &[error])
 }
 
 /// An update that leaves out what was allocated keeps it.
@@ -227,33 +325,5 @@ fn keep(new: &mut Value, old: &Value) {
         {
             port["nodePort"] = same["nodePort"].clone();
         }
-    }
-}
-
-fn ports(spec: &Value) -> impl Iterator<Item = (String, u64)> + '_ {
-    spec["ports"].as_array().into_iter().flatten().filter_map(|port| {
-        let number = port["nodePort"].as_u64().filter(|number| *number > 0)?;
-        Some((port["protocol"].as_str().unwrap_or("TCP").to_owned(), number))
-    })
-}
-
-/// What the Services in the cache hold.
-#[derive(Default)]
-struct Taken {
-    ips: BTreeSet<u32>,
-    ports: BTreeSet<(String, u64)>,
-}
-
-impl Taken {
-    fn read(call: &Call) -> Result<Self, Status> {
-        let mut taken = Self::default();
-        for item in call.app.cache.of(&call.kind)?.snapshot().items.values() {
-            let object = item.object(&call.kind, &call.version);
-            let spec = &object["spec"];
-            let ips = spec["clusterIPs"].as_array().into_iter().flatten();
-            taken.ips.extend(ips.filter_map(|ip| Some(u32::from(ip.as_str()?.parse::<Ipv4Addr>().ok()?))));
-            taken.ports.extend(ports(spec));
-        }
-        Ok(taken)
     }
 }

@@ -14,7 +14,7 @@ use skiff_api::status::Status;
 use skiff_storage::Storage;
 use tokio_util::sync::CancellationToken;
 
-use crate::allocate::Allocator;
+use crate::allocate::{self, Allocator};
 use crate::cache::Cache;
 use crate::context::Context;
 use crate::encode::Wish;
@@ -119,7 +119,9 @@ impl App {
             shutdown,
         });
         lookup::follow(&app);
+        allocate::repair::once(&app).await?;
         crate::bootstrap::install(&app).await?;
+        allocate::repair::keep(&app);
         app.ready.store(true, Ordering::Release);
         Ok(app)
     }

@@ -1,13 +1,13 @@
 //! One cache of everything stored, fed by one watch of the store.
 //!
 //! The watch covers all of `/registry/` and is split by prefix, so that any event advances every
-//! kind's revision: a quiet kind is never stale. Taking a snapshot is one atomic load; readers
-//! never block the writer.
+//! kind's revision: a quiet kind is never stale. A change costs its own kind alone, however many there
+//! are. Taking a snapshot is one atomic load; readers never block the writer.
 
 mod item;
 mod kind;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use futures::StreamExt;
 use skiff_api::kind::{GroupResource, Kind, Registry};
 use skiff_api::status::Status;
-use skiff_storage::{Error, Notice, Range, Revision, Storage};
+use skiff_storage::{Error, Event, Notice, Range, Revision, Storage};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -27,11 +27,37 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a read that waits asks for the store's progress.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long the first pause is after the store's watch failed; each further one is twice as long.
+const BACKOFF: Duration = Duration::from_millis(50);
+/// How long a pause is at most.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
 /// The caches of all kinds.
 pub struct Cache {
-    kinds: ArcSwap<BTreeMap<GroupResource, Arc<KindCache>>>,
+    kinds: ArcSwap<Kinds>,
     storage: Arc<dyn Storage>,
-    revision: watch::Sender<Revision>,
+    revision: Arc<watch::Sender<Revision>>,
+}
+
+/// The kinds' caches, by what each is looked for with.
+#[derive(Default)]
+struct Kinds {
+    by_name: BTreeMap<GroupResource, Arc<KindCache>>,
+    by_prefix: HashMap<String, Arc<KindCache>>,
+}
+
+impl Kinds {
+    fn insert(&mut self, cache: Arc<KindCache>) {
+        let kind = cache.kind();
+        let name = GroupResource { group: kind.group.clone(), resource: kind.plural.clone() };
+        self.by_prefix.insert(cache.prefix().to_owned(), cache.clone());
+        self.by_name.insert(name, cache);
+    }
+
+    /// The kind that a key of the store belongs to: no scan, the key says it by one of its folders.
+    fn owner(&self, key: &str) -> Option<&Arc<KindCache>> {
+        key.match_indices('/').find_map(|(at, _)| self.by_prefix.get(&key[..=at]))
+    }
 }
 
 impl Cache {
@@ -41,15 +67,12 @@ impl Cache {
         registry: &Registry,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>, Error> {
-        let kinds = registry
-            .iter()
-            .map(|kind| {
-                let key = GroupResource { group: kind.group.clone(), resource: kind.plural.clone() };
-                (key, Arc::new(KindCache::new(kind.clone())))
-            })
-            .collect();
-        let cache =
-            Arc::new(Self { kinds: ArcSwap::from_pointee(kinds), storage, revision: watch::Sender::new(0) });
+        let revision = Arc::new(watch::Sender::new(0));
+        let mut kinds = Kinds::default();
+        for kind in registry.iter() {
+            kinds.insert(Arc::new(KindCache::new(kind.clone(), revision.clone())));
+        }
+        let cache = Arc::new(Self { kinds: ArcSwap::from_pointee(kinds), storage, revision });
         cache.fill().await?;
         tokio::spawn({
             let cache = cache.clone();
@@ -71,7 +94,7 @@ impl Cache {
     /// The cache of a resource by name.
     pub fn find(&self, group: &str, resource: &str) -> Option<Arc<KindCache>> {
         let key = GroupResource { group: group.into(), resource: resource.into() };
-        self.kinds.load().get(&key).cloned()
+        self.kinds.load().by_name.get(&key).cloned()
     }
 
     /// The newest revision that every kind's cache has reached.
@@ -110,10 +133,9 @@ impl Cache {
     /// Takes each kind's objects from the store, all at one revision.
     async fn fill(&self) -> Result<(), Error> {
         let revision = self.storage.revision().await?;
-        for cache in self.kinds.load().values() {
-            let prefix = format!("/{}/", cache.kind().prefix);
+        for cache in self.kinds.load().by_name.values() {
             let range = Range { at: (revision > 0).then_some(revision), ..Range::default() };
-            let page = self.storage.list(&prefix, range).await?;
+            let page = self.storage.list(cache.prefix(), range).await?;
             cache.reset(page.entries, revision);
         }
         self.revision.send_replace(revision);
@@ -121,11 +143,11 @@ impl Cache {
     }
 
     async fn follow(&self) {
-        let mut backoff = Duration::from_millis(50);
+        let mut backoff = BACKOFF;
         loop {
+            let before = self.revision();
             match self.follow_once().await {
-                // The watch broke off: go on from the last revision seen.
-                Ok(()) => backoff = Duration::from_millis(50),
+                Ok(()) => {}
                 Err(Error::Compacted { .. }) => {
                     if let Err(error) = self.fill().await {
                         tracing::warn!(%error, "cannot reread the store");
@@ -133,8 +155,12 @@ impl Cache {
                 }
                 Err(error) => tracing::warn!(%error, "the store's watch failed"),
             }
+            // The watch broke off: go on from the last revision seen.
+            if self.revision() > before {
+                backoff = BACKOFF;
+            }
             tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(Duration::from_secs(5));
+            backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 
@@ -143,21 +169,12 @@ impl Cache {
         while let Some(notice) = watch.next().await {
             let revision = match notice? {
                 Notice::Events(events) => {
-                    let kinds = self.kinds.load();
                     let newest = events.last().map_or(0, |event| event.revision);
-                    for event in events {
-                        let owner = kinds.values().find(|cache| cache.owns(&event.key));
-                        if let Some(cache) = owner {
-                            cache.apply(event);
-                        }
-                    }
+                    self.apply(events);
                     newest
                 }
                 Notice::Progress(revision) => revision,
             };
-            for cache in self.kinds.load().values() {
-                cache.advance(revision);
-            }
             self.revision.send_if_modified(|at| {
                 let newer = *at < revision;
                 *at = revision.max(*at);
@@ -165,6 +182,19 @@ impl Cache {
             });
         }
         Ok(())
+    }
+
+    fn apply(&self, events: Vec<Event>) {
+        let kinds = self.kinds.load();
+        let mut by_kind: HashMap<&str, (&Arc<KindCache>, Vec<Event>)> = HashMap::new();
+        for event in events {
+            if let Some(cache) = kinds.owner(&event.key) {
+                by_kind.entry(cache.prefix()).or_insert_with(|| (cache, Vec::new())).1.push(event);
+            }
+        }
+        for (cache, events) in by_kind.into_values() {
+            cache.apply(events);
+        }
     }
 }
 

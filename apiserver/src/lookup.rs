@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
+use imbl::OrdMap;
 use serde_json::Value;
 use skiff_api::kind::Kind;
 
@@ -62,7 +63,8 @@ const SOURCES: &[(&str, &str, Option<&str>)] = &[
 pub fn follow(app: &Arc<App>) {
     for (group, resource, needed) in SOURCES {
         if let Some(cache) = app.cache.find(group, resource) {
-            let source = Source { needed: needed.and_then(|path| field(cache.kind(), path)), cache };
+            let needed = needed.and_then(|path| field(cache.kind(), path));
+            let mut source = Source { needed, cache, seen: OrdMap::new() };
             let after = source.fill(app);
             tokio::spawn(follow_one(app.clone(), source, after));
         }
@@ -78,6 +80,8 @@ struct Source {
     cache: Arc<KindCache>,
     /// The place of the selectable field without which an object says nothing and is not decoded.
     needed: Option<usize>,
+    /// What the authorizers have been told of.
+    seen: OrdMap<Arc<str>, Arc<Item>>,
 }
 
 impl Source {
@@ -88,35 +92,48 @@ impl Source {
         says.then(|| item.object(kind, &kind.stored().name))
     }
 
-    /// Takes in all that is there; answers with the revision that it is of.
-    fn fill(&self, app: &App) -> u64 {
+    /// Tells the authorizers how an object is now.
+    fn tell(&mut self, app: &App, key: &Arc<str>, new: Option<&Arc<Item>>) {
+        let old = match new {
+            Some(item) => self.seen.insert(key.clone(), item.clone()),
+            None => self.seen.remove(key),
+        };
+        let (old, new) = (old.and_then(|old| self.object(&old)), new.and_then(|new| self.object(new)));
+        if old.is_some() || new.is_some() {
+            app.authorizer.change(&self.cache.kind().kind, old.as_ref(), new.as_ref());
+        }
+    }
+
+    /// Takes in all that is there, and takes back what no longer is; answers with the revision that it is of.
+    fn fill(&mut self, app: &App) -> u64 {
         let snapshot = self.cache.snapshot();
-        for object in snapshot.items.values().filter_map(|item| self.object(item)) {
-            app.authorizer.change(&self.cache.kind().kind, None, Some(&object));
+        let seen = self.seen.clone();
+        for key in seen.keys().filter(|key| !snapshot.items.contains_key(*key)) {
+            self.tell(app, key, None);
+        }
+        for (key, item) in &snapshot.items {
+            if seen.get(key).is_none_or(|seen| seen.revision != item.revision) {
+                self.tell(app, key, Some(item));
+            }
         }
         snapshot.revision
     }
 }
 
-async fn follow_one(app: Arc<App>, source: Source, mut after: u64) {
-    let cache = &source.cache;
-    let mut revisions = cache.subscribe();
+async fn follow_one(app: Arc<App>, mut source: Source, mut after: u64) {
+    let mut revisions = source.cache.subscribe();
     loop {
         revisions.borrow_and_update();
-        match cache.changes(after) {
+        match source.cache.changes(after) {
             Ok((changes, revision)) => {
                 for change in changes {
-                    let object =
-                        |item: &Option<Arc<Item>>| item.as_ref().and_then(|item| source.object(item));
-                    let (old, new) = (object(&change.old), object(&change.new));
-                    if old.is_some() || new.is_some() {
-                        app.authorizer.change(&cache.kind().kind, old.as_ref(), new.as_ref());
+                    if let Some(item) = change.new.as_ref().or(change.old.as_ref()) {
+                        source.tell(&app, &item.key, change.new.as_ref());
                     }
                 }
                 after = revision;
             }
-            // Too far behind: what is there now is put in again; what went meanwhile is found by
-            // the revision that no longer has it.
+            // Too far behind.
             Err(_) => after = source.fill(&app),
         }
         tokio::select! {

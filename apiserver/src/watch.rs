@@ -57,6 +57,7 @@ pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         pending: VecDeque::new(),
         bookmarks: options.bookmarks.then_some(bookmarks),
         until: Instant::now() + Duration::from_secs(timeout_s),
+        bookmark_due: false,
         columns_sent: false,
         ended: false,
         protobuf,
@@ -86,6 +87,7 @@ struct Watcher {
     pending: VecDeque<Bytes>,
     bookmarks: Option<Interval>,
     until: Instant,
+    bookmark_due: bool,
     columns_sent: bool,
     ended: bool,
     /// Whether frames are protobuf; lines of JSON otherwise.
@@ -145,6 +147,11 @@ impl Watcher {
                     self.ended = true;
                 }
             }
+            // A quiet kind wakes nobody: how far it is has only just been asked.
+            if self.pending.is_empty() && std::mem::take(&mut self.bookmark_due) {
+                let frame = self.bookmark(false);
+                self.pending.push_back(frame);
+            }
             if !self.pending.is_empty() {
                 continue;
             }
@@ -153,10 +160,7 @@ impl Watcher {
                 changed = self.revisions.changed() => changed.ok()?,
                 () = tokio::time::sleep_until(self.until) => self.ended = true,
                 () = shutdown.cancelled() => self.ended = true,
-                () = tick(&mut self.bookmarks) => {
-                    let frame = self.bookmark(false);
-                    self.pending.push_back(frame);
-                }
+                () = tick(&mut self.bookmarks) => self.bookmark_due = true,
             }
         }
     }

@@ -16,7 +16,7 @@ use skiff_api::status::Status;
 use skiff_api::{meta, patch, walk};
 use skiff_storage::{Error, Expect, Op, Revision};
 
-use crate::allocate::Turn;
+use crate::allocate::{Claimed, Contention, Turn};
 use crate::app::Call;
 use crate::cache::{Item, unavailable};
 use crate::{admission, read};
@@ -40,13 +40,15 @@ pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value
     metadata::begin(call, &mut object)?;
     let generate = meta::name(&object).is_empty();
     let mut tries = if generate { 8 } else { 1 };
+    let mut contention = Contention::default();
     loop {
         tries -= 1;
         let mut candidate = object.clone();
         if generate {
             metadata::generate_name(&mut candidate);
         }
-        let turn = call.app.allocator.lock(&call.kind).await;
+        let target = call.for_name(meta::name(&candidate));
+        let turn = call.app.allocator.lock(&target).await;
         // What an order protects is up to date in the cache: a name that is taken must be said
         // before its own address looks taken too.
         let name = meta::name(&candidate);
@@ -57,13 +59,17 @@ pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value
         }
         let mut candidate = shape(call, candidate, None)?;
         let name = meta::name(&candidate).to_owned();
-        let target = call.for_name(&name);
         if call.context.dry_run {
             if call.app.cache.of(&call.kind)?.get(call.namespace(), &name).is_some() {
                 return Err(Status::already_exists(&call.kind.group, &call.kind.plural, &name));
             }
             return Ok((201, candidate));
         }
+        let claimed = call.app.allocator.claim(turn, None, Some(&candidate), &mut contention).await?;
+        let Claimed::All(turn) = claimed else {
+            tries += 1;
+            continue;
+        };
         match commit(&target, Some(&mut candidate), Expect::Absent, turn).await {
             Ok(revision) => return Ok((201, stamped(candidate, revision))),
             Err(Error::Mismatch(_)) if generate && tries > 0 => {}
@@ -139,6 +145,7 @@ pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>
 /// an old one. Answers with what is stored then.
 pub async fn change(call: &Call, make: impl Fn(&Value) -> Result<Value, Status>) -> Result<Value, Status> {
     let mut cached = call.app.cache.of(&call.kind)?.get(call.namespace(), call.name());
+    let mut contention = Contention::default();
     for _ in 0..PATCH_TRIES {
         let (live, fresh) = match cached.take() {
             Some(item) => (item, false),
@@ -149,7 +156,7 @@ pub async fn change(call: &Call, make: impl Fn(&Value) -> Result<Value, Status>)
             metadata::check_precondition(call, &new, &old)?;
             Ok(new)
         });
-        let turn = call.app.allocator.lock(&call.kind).await;
+        let turn = call.app.allocator.lock(call).await;
         let computed = computed.and_then(|new| shape(call, new, Some(&old)));
         // A refusal or a no-op counts only if it was computed from the newest state.
         let mut new = match computed {
@@ -163,6 +170,9 @@ pub async fn change(call: &Call, make: impl Fn(&Value) -> Result<Value, Status>)
         }
         let expect = Expect::Revision(live.revision);
         let gone = metadata::is_finished(&call.kind, &new);
+        let kept = (!gone).then_some(&new);
+        let claimed = call.app.allocator.claim(turn, Some(&old), kept, &mut contention).await?;
+        let Claimed::All(turn) = claimed else { continue };
         match commit(call, (!gone).then_some(&mut new), expect, turn).await {
             Ok(revision) => return Ok(stamped(new, revision)),
             Err(Error::Mismatch(_)) => {}
@@ -275,12 +285,11 @@ pub async fn commit(
     };
     let app = call.app.clone();
     let write = tokio::spawn(async move {
-        let revision = app.storage.write(&key, expect, op).await?;
-        if turn.is_some() {
-            // The next in turn reads the cache to see what is taken.
-            let _ = app.cache.reach(revision).await;
+        let written = app.storage.write(&key, expect, op).await;
+        if let Some(turn) = turn {
+            turn.settle(&written, &app.cache).await;
         }
-        Ok(revision)
+        written
     });
     write.await.map_err(|error| Error::Unavailable(error.to_string()))?
 }

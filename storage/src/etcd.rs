@@ -43,7 +43,7 @@ impl Etcd {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if none of them answers.
-    pub async fn connect(endpoints: &[String], tls: Option<TlsOptions>) -> Result<Self> {
+    pub async fn connect(endpoints: &[impl AsRef<str>], tls: Option<TlsOptions>) -> Result<Self> {
         // A member that has lost its leader ends watches rather than letting them stand still.
         let mut options = ConnectOptions::new()
             .with_connect_timeout(CONNECT)

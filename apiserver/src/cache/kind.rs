@@ -47,7 +47,9 @@ pub struct KindCache {
     prefix: String,
     state: ArcSwap<Snapshot>,
     ring: Mutex<Ring>,
-    revision: watch::Sender<Revision>,
+    /// What all kinds have reached: a quiet kind is as new as the busiest.
+    reached: Arc<watch::Sender<Revision>>,
+    changed: watch::Sender<Revision>,
 }
 
 #[derive(Default)]
@@ -59,15 +61,16 @@ struct Ring {
 }
 
 impl KindCache {
-    /// An empty cache.
-    pub fn new(kind: Arc<Kind>) -> Self {
+    /// An empty cache; `reached` is the revision that all kinds have reached.
+    pub fn new(kind: Arc<Kind>, reached: Arc<watch::Sender<Revision>>) -> Self {
         let prefix = format!("/{}/", kind.prefix);
         Self {
             kind,
             prefix,
             state: ArcSwap::default(),
             ring: Mutex::default(),
-            revision: watch::Sender::new(0),
+            reached,
+            changed: watch::Sender::new(0),
         }
     }
 
@@ -76,14 +79,20 @@ impl KindCache {
         &self.kind
     }
 
-    /// Whether a key of the store belongs to this kind.
-    pub fn owns(&self, key: &str) -> bool {
-        key.starts_with(&self.prefix)
+    /// What the keys of this kind begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// The newest state.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.state.load_full()
+        // In this order: what has been reached is in the state.
+        let reached = *self.reached.borrow();
+        let state = self.state.load_full();
+        if state.revision >= reached {
+            return state;
+        }
+        Arc::new(Snapshot { items: state.items.clone(), revision: reached })
     }
 
     /// The object, if it is there.
@@ -96,19 +105,22 @@ impl KindCache {
         }
     }
 
-    /// Follows the revision that this cache has reached.
+    /// Follows this kind's own changes.
     pub fn subscribe(&self) -> watch::Receiver<Revision> {
-        self.revision.subscribe()
+        self.changed.subscribe()
     }
 
     /// The changes after a revision, and the revision that they lead to.
     pub fn changes(&self, after: Revision) -> Result<(Vec<Arc<Change>>, Revision), Missed> {
+        let reached = *self.reached.borrow();
         let ring = self.ring();
         if after < ring.complete_after {
             return Err(Missed);
         }
         let start = ring.changes.partition_point(|change| change.revision <= after);
-        Ok((ring.changes.range(start..).cloned().collect(), *self.revision.borrow()))
+        let changes: Vec<_> = ring.changes.range(start..).cloned().collect();
+        let last = changes.last().map_or(reached, |change| change.revision);
+        Ok((changes, last.max(reached)))
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -126,39 +138,38 @@ impl KindCache {
         let mut ring = self.ring();
         *ring = Ring { complete_after: revision, ..Ring::default() };
         self.state.store(Arc::new(Snapshot { items, revision }));
-        self.revision.send_replace(revision);
+        drop(ring);
+        self.changed.send_replace(revision);
     }
 
-    /// Takes in one change. Only the follower of the store calls it.
-    pub(super) fn apply(&self, event: Event) {
-        let key = &event.key[self.prefix.len()..];
+    /// Takes in changes, all of their revisions at once: whoever has seen one of a revision has seen
+    /// them all. Only the follower of the store calls it.
+    pub(super) fn apply(&self, events: Vec<Event>) {
         let mut state = (*self.state.load_full()).clone();
-        let old = state.items.get(key).cloned();
-        let new = event.value.and_then(|value: Bytes| self.read(&event.key, &value, event.revision));
-        match &new {
-            Some(item) => {
-                state.items.insert(item.key.clone(), item.clone());
+        let mut changes = Vec::with_capacity(events.len());
+        for event in events {
+            let key = &event.key[self.prefix.len()..];
+            let old = state.items.get(key).cloned();
+            let new = event.value.and_then(|value: Bytes| self.read(&event.key, &value, event.revision));
+            match &new {
+                Some(item) => {
+                    state.items.insert(item.key.clone(), item.clone());
+                }
+                None => {
+                    state.items.remove(key);
+                }
             }
-            None => {
-                state.items.remove(key);
+            state.revision = event.revision;
+            if new.is_some() || old.is_some() {
+                changes.push(Arc::new(Change { revision: event.revision, new, old }));
             }
         }
-        state.revision = event.revision;
-        if new.is_some() || old.is_some() {
-            let mut ring = self.ring();
-            ring.push(Arc::new(Change { revision: event.revision, new, old }));
-        }
+        let revision = state.revision;
+        let mut ring = self.ring();
+        changes.into_iter().for_each(|change| ring.push(change));
         self.state.store(Arc::new(state));
-    }
-
-    /// Nothing at or below this revision is still to come.
-    pub(super) fn advance(&self, revision: Revision) {
-        let state = self.state.load_full();
-        if state.revision < revision {
-            self.state.store(Arc::new(Snapshot { items: state.items.clone(), revision }));
-        }
-        let _ring = self.ring();
-        self.revision.send_replace(revision);
+        drop(ring);
+        self.changed.send_replace(revision);
     }
 
     fn read(&self, key: &str, value: &[u8], revision: Revision) -> Option<Arc<Item>> {

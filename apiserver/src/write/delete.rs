@@ -171,7 +171,8 @@ async fn delete_one(call: &Call, options: &Options, dry_run: bool) -> Result<Del
         if !gone && new == old {
             return Ok(Deleted::Waits(new));
         }
-        match commit(call, (!gone).then_some(&mut new), Expect::Revision(item.revision), None).await {
+        let turn = if gone { call.app.allocator.leave(call, &old).await? } else { None };
+        match commit(call, (!gone).then_some(&mut new), Expect::Revision(item.revision), turn).await {
             Ok(revision) if gone => return Ok(Deleted::Gone(stamped(new, revision))),
             Ok(revision) => return Ok(Deleted::Waits(stamped(new, revision))),
             Err(Error::Mismatch(_)) => {}

@@ -19,6 +19,7 @@ use skiff_api::kind::Registry;
 use skiff_apiserver::app::Identity;
 use skiff_apiserver::security::User;
 use skiff_apiserver::{App, Config, serve};
+use skiff_storage::Storage;
 use skiff_storage::embedded::{Embedded, Options};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -33,7 +34,7 @@ pub struct Server {
     address: SocketAddr,
     ca: Ca,
     shutdown: CancellationToken,
-    _dir: tempfile::TempDir,
+    dir: Option<tempfile::TempDir>,
 }
 
 impl Server {
@@ -49,16 +50,23 @@ impl Server {
 
     /// With a store that keeps so much history.
     pub async fn with_store(kinds: &str, options: Options) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Embedded::open(&dir.path().join("store"), options).unwrap();
+        let mut server = Self::on(Arc::new(storage), kinds, |_| {}).await;
+        server.dir = Some(dir);
+        server
+    }
+
+    /// On a store that others may use too, with a changed configuration.
+    pub async fn on(storage: Arc<dyn Storage>, kinds: &str, change: impl FnOnce(&mut Config)) -> Self {
         // Already installed by another server of the same process: just as well.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let dir = tempfile::tempdir().unwrap();
         let ca = Ca::new();
-        let storage = Embedded::open(&dir.path().join("store"), options).unwrap();
         let mut registry: Registry = skiff_api::builtin::registry();
         skiff_api::builtin::read(kinds).into_iter().for_each(|kind| registry.insert(kind));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = Config {
+        let mut config = Config {
             service_cidr: "10.96.0.0/16".into(),
             node_ports: (30000, 32767),
             advertise: (address.ip(), address.port()),
@@ -66,10 +74,11 @@ impl Server {
             service_account_key_pem: KeyPair::generate().unwrap().serialize_pem(),
             node_client_pem: ca.issue("kube-apiserver", &["system:masters"]),
         };
+        change(&mut config);
         let shutdown = CancellationToken::new();
-        let app = App::start_with(config, registry, Arc::new(storage), shutdown.clone()).await.unwrap();
+        let app = App::start_with(config, registry, storage, shutdown.clone()).await.unwrap();
         tokio::spawn(serve::serve(app.clone(), listener, ca.server(), shutdown.clone()));
-        Self { app, address, ca, shutdown, _dir: dir }
+        Self { app, address, ca, shutdown, dir: None }
     }
 
     /// Who may do everything.

@@ -86,16 +86,26 @@ impl EtcdBed {
         Server(server.expect("etcd can be started; Debian has it in etcd-server"))
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.urls.0
+    }
+
     /// One more client, as of another API server.
     pub async fn client(&self) -> Arc<Etcd> {
-        Arc::new(Etcd::connect(std::slice::from_ref(&self.urls.0), None).await.expect("etcd answers"))
+        Self::client_of(self.url()).await
+    }
+
+    /// A client of what listens there.
+    pub async fn client_of(url: &str) -> Arc<Etcd> {
+        Arc::new(Etcd::connect(&[url], None).await.expect("etcd answers"))
     }
 
     /// A client, as soon as the server answers; `None` if it has ended.
     async fn reach(server: &mut Server, url: &str) -> Option<Arc<Etcd>> {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
-            match Etcd::connect(&[url.to_owned()], None).await {
+            match Etcd::connect(&[url], None).await {
                 Ok(store) => return Some(Arc::new(store)),
                 Err(error) => assert!(Instant::now() < until, "etcd does not answer: {error}"),
             }
