@@ -9,6 +9,7 @@ pub mod kind;
 pub mod meta;
 pub mod name;
 pub mod openapi;
+pub mod ownership;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;

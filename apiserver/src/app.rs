@@ -183,9 +183,11 @@ impl App {
             }
             return review::answer(self, &context, &info, &mut request).await;
         };
+        let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let call = Call {
             app: self.clone(),
             context,
+            manager: write::manager_of(query.get("fieldManager"), agent.unwrap_or_default()),
             kind: kind.clone(),
             version: info.version.clone(),
             info,
@@ -341,6 +343,8 @@ pub struct Call {
     pub app: Arc<App>,
     /// Who and when.
     pub context: Context,
+    /// Who comes to own what this call changes.
+    pub manager: String,
     /// Of which kind.
     pub kind: Arc<Kind>,
     /// In which version.

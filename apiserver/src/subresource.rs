@@ -11,6 +11,7 @@ use skiff_api::meta;
 use skiff_api::status::Status;
 
 use crate::app::Call;
+use crate::write::Owners;
 use crate::{negotiate, node, read, write};
 
 /// Answers a request for a subresource.
@@ -54,7 +55,8 @@ async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Sta
     let mut call = call.clone();
     "binding".clone_into(&mut call.info.subresource);
     let now = write::time(call.context.now);
-    write::change(&call, |pod| {
+    // As upstream, a binding is no one's: the scheduler does not come to own the node's name.
+    write::change(&call, Owners::Given, |pod| {
         if !uid.is_empty() && uid != meta::uid(pod) {
             let why = format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",

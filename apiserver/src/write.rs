@@ -1,11 +1,13 @@
 //! Writing: one pipeline for every kind and verb.
 //!
-//! decode → field validation → prune → default → normalise → mutating admission → prepare →
-//! validate → validating admission → write with a precondition → answer.
+//! decode → field validation → prune → default → normalise → owners → mutating admission → prepare →
+//! validate → validating admission → write with a precondition → answer. An apply merges its
+//! configuration into the live object before all this.
 
 mod body;
 mod delete;
 mod metadata;
+mod owners;
 mod rules;
 
 use axum::body::Body;
@@ -24,6 +26,7 @@ use crate::{admission, read};
 pub use body::{MEDIA_TYPES, PatchSort, decode, parse, patch as patch_body, read_all};
 pub use delete::{delete, delete_collection, delete_with};
 pub use metadata::{generate_name, time};
+pub use owners::{Owners, manager_of, read as read_configuration};
 
 /// How often a patch is computed anew when others write in between.
 const PATCH_TRIES: usize = 8;
@@ -31,12 +34,12 @@ const PATCH_TRIES: usize = 8;
 /// Answers a create.
 pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let object = decode(call, request).await?;
-    let (code, object) = create_object(call, object).await?;
+    let (code, object) = create_object(call, object, Owners::Tracked).await?;
     read::object(call, code, &object)
 }
 
 /// Stores a new object that has been decoded; answers with the code and what was stored.
-pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value), Status> {
+pub async fn create_object(call: &Call, mut object: Value, owners: Owners) -> Result<(u16, Value), Status> {
     metadata::begin(call, &mut object)?;
     let generate = meta::name(&object).is_empty();
     let mut tries = if generate { 8 } else { 1 };
@@ -57,7 +60,7 @@ pub async fn create_object(call: &Call, mut object: Value) -> Result<(u16, Value
         {
             return Err(Status::already_exists(&call.kind.group, &call.kind.plural, name));
         }
-        let mut candidate = shape(call, candidate, None)?;
+        let mut candidate = shape(call, candidate, None, owners)?;
         let name = meta::name(&candidate).to_owned();
         if call.context.dry_run {
             if call.app.cache.of(&call.kind)?.get(call.namespace(), &name).is_some() {
@@ -109,10 +112,10 @@ pub async fn update(call: &Call, request: Request<Body>) -> Result<Response<Body
     }
     read::same_name(call, &object)?;
     metadata::settle_namespace(call, &mut object)?;
-    let (code, object) = match change(call, |_| Ok(object.clone())).await {
+    let (code, object) = match change(call, Owners::Tracked, |_| Ok(object.clone())).await {
         Err(missing) if missing.code == 404 && rules::makes_on_update(&call.kind) => {
             metadata::may_create(call, &mut object)?;
-            create_object(call, object).await?
+            create_object(call, object, Owners::Tracked).await?
         }
         changed => (200, changed?),
     };
@@ -122,8 +125,12 @@ pub async fn update(call: &Call, request: Request<Body>) -> Result<Response<Body
 /// Answers a patch.
 pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let (sort, bytes, validation) = body::patch(call, request).await?;
-    let object = change(call, |live| {
+    if sort == PatchSort::Apply {
+        return apply(call, &owners::read(call, &bytes, validation)?).await;
+    }
+    let object = change(call, Owners::Tracked, |live| {
         let mut patched = match sort {
+            body::PatchSort::Apply => return Err(Status::not_implemented("a second way to apply")),
             body::PatchSort::Json => patch::json(live, &bytes)?,
             body::PatchSort::Merge => patch::merge(live, &bytes)?,
             body::PatchSort::Strategic => patch::strategic(call.schema(), live, &bytes)?,
@@ -141,9 +148,34 @@ pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>
     read::object(call, 200, &object)
 }
 
+/// Answers an apply: changes what is there, or creates what is not.
+async fn apply(call: &Call, configuration: &owners::Configuration) -> Result<Response<Body>, Status> {
+    for _ in 0..PATCH_TRIES {
+        let changed = change(call, Owners::Given, |live| owners::apply(call, configuration, Some(live)));
+        match changed.await {
+            Err(status) if status.reason == "NotFound" && call.info.subresource.is_empty() => {}
+            outcome => return read::object(call, 200, &outcome?),
+        }
+        let object = owners::apply(call, configuration, None)?;
+        owners::may_create(call)?;
+        match create_object(call, object, Owners::Given).await {
+            Err(status) if status.reason == "AlreadyExists" && !call.context.dry_run => {}
+            outcome => {
+                let (code, object) = outcome?;
+                return read::object(call, code, &object);
+            }
+        }
+    }
+    Err(Status::modified(&call.kind.group, &call.kind.plural, call.name()))
+}
+
 /// Changes a live object by `make(live) → new`, again from a fresh read if it was computed from
 /// an old one. Answers with what is stored then.
-pub async fn change(call: &Call, make: impl Fn(&Value) -> Result<Value, Status>) -> Result<Value, Status> {
+pub async fn change(
+    call: &Call,
+    owners: Owners,
+    make: impl Fn(&Value) -> Result<Value, Status>,
+) -> Result<Value, Status> {
     let mut cached = call.app.cache.of(&call.kind)?.get(call.namespace(), call.name());
     let mut contention = Contention::default();
     for _ in 0..PATCH_TRIES {
@@ -157,7 +189,7 @@ pub async fn change(call: &Call, make: impl Fn(&Value) -> Result<Value, Status>)
             Ok(new)
         });
         let turn = call.app.allocator.lock(call).await;
-        let computed = computed.and_then(|new| shape(call, new, Some(&old)));
+        let computed = computed.and_then(|new| shape(call, new, Some(&old), owners));
         // A refusal or a no-op counts only if it was computed from the newest state.
         let mut new = match computed {
             Ok(new) if new == old && !fresh => continue,
@@ -191,9 +223,14 @@ pub async fn fresh(call: &Call) -> Result<Option<Item>, Status> {
 }
 
 /// Everything between decoding and storing.
-fn shape(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Value, Status> {
+fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Result<Value, Status> {
     let schema = call.schema();
+    let asks_reset = owners::asks_reset(&new);
     walk::default(schema, &mut new);
+    if owners == Owners::Tracked {
+        walk::normalise(schema, &mut new);
+        owners::track(call, &mut new, old, asks_reset);
+    }
     match old {
         None => metadata::create(call, &mut new)?,
         Some(old) => {
@@ -210,6 +247,7 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Value, Stat
     walk::normalise(schema, &mut new);
     if let Some(old) = old {
         metadata::count_generation(&call.kind, &mut new, old);
+        owners::ignore_times(&mut new, old);
     }
     let mut errors = skiff_api::strategy::check_metadata(&call.kind, &new, old);
     errors.extend(walk::check(schema, &new, ""));

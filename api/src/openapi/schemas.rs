@@ -133,7 +133,11 @@ impl Collection {
             }
             Shape::Map(values) => {
                 let values = self.reference(values, &Value::Null);
-                json!({"type": "object", "additionalProperties": values})
+                let mut value = json!({"type": "object", "additionalProperties": values});
+                if node.atomic {
+                    value["x-kubernetes-map-type"] = "atomic".into();
+                }
+                value
             }
             Shape::List { items, kind } => {
                 let items = self.reference(items, &Value::Null);

@@ -1,13 +1,18 @@
 //! `autoscaling/v1` Scale, as a view of any kind that has replicas.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use http::{Request, Response};
 use serde_json::{Value, json};
+use skiff_api::ownership::{Element, Replicas, Reset, Tracker, Versions};
+use skiff_api::schema::Schema;
 use skiff_api::selector::LabelSelector;
 use skiff_api::status::{FieldError, Status};
-use skiff_api::{meta, patch};
+use skiff_api::{meta, patch, walk};
 
 use crate::app::Call;
+use crate::write::Owners;
 use crate::{negotiate, write};
 
 /// Where a kind keeps what a Scale shows; each as `.spec.replicas`.
@@ -33,53 +38,123 @@ pub async fn answer(call: &Call, paths: &Paths, request: Request<Body>) -> Resul
             set(call, paths, |_| Ok(scale.clone())).await?
         }
         "patch" => {
-            let (sort, bytes, _) = write::patch_body(call, request).await?;
-            set(call, paths, |live| match sort {
-                write::PatchSort::Json => patch::json(live, &bytes),
-                _ => patch::merge(live, &bytes),
-            })
-            .await?
+            let (sort, bytes, validation) = write::patch_body(call, request).await?;
+            match sort {
+                write::PatchSort::Json => set(call, paths, |live| patch::json(live, &bytes)).await?,
+                write::PatchSort::Apply => {
+                    let configuration = write::read_configuration(call, &bytes, validation)?;
+                    let (applied, force) = (configuration.object(), configuration.force());
+                    apply(call, paths, |tracker, live| tracker.apply(live, applied, &call.manager, force))
+                        .await?
+                }
+                _ => set(call, paths, |live| patch::merge(live, &bytes)).await?,
+            }
         }
         verb => return Err(Status::method_not_supported(&call.kind.group, &call.kind.plural, verb)),
     };
     Ok(negotiate::value(200, &view(paths, &object), &call.accept))
 }
 
+/// A Scale has one version.
+struct OneVersion(Schema);
+
+const SCALE: &str = "autoscaling/v1";
+
+impl Versions for OneVersion {
+    fn schema(&self, api_version: &str) -> Option<&Schema> {
+        (api_version == SCALE).then_some(&self.0)
+    }
+
+    fn convert<'a>(&self, object: &'a Value, api_version: &str) -> Option<Cow<'a, Value>> {
+        (api_version == SCALE).then_some(Cow::Borrowed(object))
+    }
+}
+
+/// Writes the Scale that `make` makes of the live one.
 async fn set(
     call: &Call,
     paths: &Paths,
     make: impl Fn(&Value) -> Result<Value, Status>,
 ) -> Result<Value, Status> {
+    apply(call, paths, |tracker, live| {
+        let mut scale = make(live)?;
+        if let Some(schema) = tracker.versions.schema(SCALE) {
+            walk::normalise(schema, &mut scale);
+        }
+        tracker.update(live, &mut scale, &call.manager, false);
+        Ok(scale)
+    })
+    .await
+}
+
+/// Writes what `make` makes of the live Scale, its managers included, into the object.
+async fn apply(
+    call: &Call,
+    paths: &Paths,
+    make: impl Fn(&Tracker<'_>, &Value) -> Result<Value, Status>,
+) -> Result<Value, Status> {
+    let schema =
+        skiff_api::schema::definition("io.k8s.api.autoscaling.v1.Scale").cloned().unwrap_or_default();
+    let versions = OneVersion(schema);
+    let now = write::time(call.context.now);
+    let tracker = Tracker {
+        versions: &versions,
+        api_version: SCALE,
+        kind: "Scale",
+        subresource: "scale",
+        reset: &Reset::NOTHING,
+        now: &now,
+    };
+    let path: Vec<Element> = steps(&paths.spec_replicas).map(Element::field).collect();
+    let known =
+        |version: &str| call.kind.versions.iter().any(|own| call.kind.api_version(&own.name) == version);
+    let replicas = Replicas { path: &path, known: &known };
+    let api_version = call.kind.api_version(&call.version);
+    let unreadable = |why: String| Status::new(500, "", why);
     let mut whole = call.clone();
     whole.info.subresource.clear();
-    write::change(&whole, |live| {
-        let scale = make(&view(paths, live))?;
-        let replicas = scale["spec"].get("replicas").unwrap_or(&Value::Null);
-        let count = if replicas.is_null() { Some(0) } else { replicas.as_i64() };
-        let Some(count) = count.filter(|count| (0..=i64::from(i32::MAX)).contains(count)) else {
-            let error =
-                FieldError::invalid("spec.replicas", replicas.clone(), "must be greater than or equal to 0");
-            return Err(Status::invalid("autoscaling", "Scale", call.name(), &[error]));
-        };
+    write::change(&whole, Owners::Given, |live| {
+        let owners = live["metadata"].get("managedFields").unwrap_or(&Value::Null);
+        let mut old = view(paths, live);
+        walk::normalise(&versions.0, &mut old);
+        old["metadata"]["managedFields"] = replicas.to_scale(owners).map_err(unreadable)?;
+        let scale = make(&tracker, &old)?;
+        let count = count(call, &scale)?;
         let asked = meta::resource_version(&scale);
         if !asked.is_empty() && asked != meta::resource_version(live) {
             return Err(Status::modified(&call.kind.group, &call.kind.plural, call.name()));
         }
+        let now_owners = scale["metadata"].get("managedFields").unwrap_or(&Value::Null);
+        let now_owners = replicas.to_parent(owners, now_owners, &api_version).map_err(unreadable)?;
         let mut object = live.clone();
         let mut at = &mut object;
-        for part in paths.spec_replicas.split('.').filter(|part| !part.is_empty()) {
+        for part in steps(&paths.spec_replicas) {
             at = &mut at[part];
         }
         *at = count.into();
+        meta::set(&mut object, "managedFields", now_owners);
         Ok(object)
     })
     .await
 }
 
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split('.').filter(|part| !part.is_empty())
+}
+
+/// How many a Scale asks for.
+fn count(call: &Call, scale: &Value) -> Result<i64, Status> {
+    let replicas = scale["spec"].get("replicas").unwrap_or(&Value::Null);
+    let count = if replicas.is_null() { Some(0) } else { replicas.as_i64() };
+    count.filter(|count| (0..=i64::from(i32::MAX)).contains(count)).ok_or_else(|| {
+        let error =
+            FieldError::invalid("spec.replicas", replicas.clone(), "must be greater than or equal to 0");
+        Status::invalid("autoscaling", "Scale", call.name(), &[error])
+    })
+}
+
 fn view(paths: &Paths, object: &Value) -> Value {
-    let find = |path: &str| {
-        path.split('.').filter(|part| !part.is_empty()).try_fold(object, |at, part| at.get(part))
-    };
+    let find = |path: &str| steps(path).try_fold(object, |at, part| at.get(part));
     let selector = match find(&paths.selector) {
         Some(Value::String(text)) => text.clone(),
         Some(selector) => LabelSelector::from_object(selector).map(|s| s.to_string()).unwrap_or_default(),

@@ -33,6 +33,8 @@ pub enum PatchSort {
     Merge,
     /// Kubernetes' own.
     Strategic,
+    /// A configuration that is applied.
+    Apply,
 }
 
 /// Reads a whole body, up to the limit.
@@ -224,9 +226,10 @@ pub async fn patch(
         "application/json-patch+json" => PatchSort::Json,
         "application/merge-patch+json" => PatchSort::Merge,
         "application/strategic-merge-patch+json" => PatchSort::Strategic,
-        "application/apply-patch+yaml" => return Err(Status::not_implemented("server-side apply")),
+        "application/apply-patch+yaml" => PatchSort::Apply,
         _ => return Err(unsupported(PATCH_TYPES)),
     };
-    let validation = validation(&options::write(&call.query, "PatchOptions", false)?.field_validation);
+    let validation =
+        validation(&options::write(&call.query, "PatchOptions", sort == PatchSort::Apply)?.field_validation);
     Ok((sort, read_all(request).await?, validation))
 }

@@ -43,7 +43,7 @@ pub fn begin(call: &Call, object: &mut Value) -> Result<(), Status> {
     if metadata.get("resourceVersion").and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
         return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
-    for key in KEPT.into_iter().chain(["resourceVersion", "managedFields"]) {
+    for key in KEPT.into_iter().chain(["resourceVersion"]) {
         metadata.remove(key);
     }
     let empty = |key: &str| metadata.get(key).and_then(Value::as_str).unwrap_or_default().is_empty();
@@ -156,7 +156,6 @@ pub fn update(call: &Call, new: &mut Value, old: &Value) -> Result<(), Status> {
         new["metadata"] = Value::Object(Map::new());
     }
     let metadata = new["metadata"].as_object_mut().expect("it was made one above");
-    metadata.remove("managedFields");
     for key in KEPT.into_iter().chain(["name", "namespace", "resourceVersion"]) {
         match before.get(key) {
             Some(value) => metadata.insert(key.into(), value.clone()),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod apply;
 mod bad_input;
 mod discovery;
 mod identity;

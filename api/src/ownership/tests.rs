@@ -1,0 +1,5 @@
+//! Ownership by tables: sets, differences, merges, and what writes do to the managers.
+
+mod apply;
+mod fields;
+mod histories;
