@@ -97,17 +97,35 @@ pub async fn tcp(
         .map_err(|e| format!("dial tcp {host}:{port}: {}", said(&e)))
 }
 
+/// Where an HTTP request goes.
+struct Target {
+    host: String,
+    port: u16,
+    path: String,
+    secure: bool,
+}
+
+fn target(container: &Container, ip: IpAddr, action: &HTTPGetAction) -> Result<Target, String> {
+    let port = port(container, &action.port).ok_or("the port is not known")?;
+    let host = action.host.clone().filter(|h| !h.is_empty()).unwrap_or_else(|| ip.to_string());
+    let path = action.path.clone().filter(|p| !p.is_empty()).unwrap_or_else(|| "/".into());
+    let path = if path.starts_with('/') { path } else { format!("/{path}") };
+    Ok(Target { host, port, path, secure: action.scheme.as_deref() == Some("HTTPS") })
+}
+
+/// The address that an HTTP request asks.
+pub fn url(container: &Container, ip: IpAddr, action: &HTTPGetAction) -> Result<String, String> {
+    let Target { host, port, path, secure } = target(container, ip, action)?;
+    Ok(format!("{}://{host}:{port}{path}", if secure { "https" } else { "http" }))
+}
+
 /// Asks; 200 to 399 is well.
 pub async fn http(runtime: &dyn Runtime, container: &Container, ip: IpAddr, action: &HTTPGetAction) -> Found {
     if runtime.simulated() {
         return Ok(String::new());
     }
-    let port = port(container, &action.port).ok_or("the port is not known")?;
-    let host = action.host.clone().filter(|h| !h.is_empty()).unwrap_or_else(|| ip.to_string());
-    let path = action.path.clone().filter(|p| !p.is_empty()).unwrap_or_else(|| "/".into());
-    let path = if path.starts_with('/') { path } else { format!("/{path}") };
-    let secure = action.scheme.as_deref() == Some("HTTPS");
-    let url = format!("{}://{host}:{port}{path}", if secure { "https" } else { "http" });
+    let Target { host, port, path, secure } = target(container, ip, action)?;
+    let url = url(container, ip, action)?;
     let failed = |e: &dyn std::fmt::Display| format!("Get \"{url}\": {e}");
     let stream = TcpStream::connect((host.as_str(), port))
         .await
@@ -158,4 +176,29 @@ async fn talk(
         }
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_go_where_the_handler_says() {
+        let container: Container = serde_json::from_value(serde_json::json!({
+            "name": "c", "ports": [{ "name": "web", "containerPort": 8080 }]
+        }))
+        .unwrap();
+        let check = |action: serde_json::Value, want: Result<&str, &str>| {
+            let action: HTTPGetAction = serde_json::from_value(action).unwrap();
+            let found = url(&container, IpAddr::from([10, 244, 0, 9]), &action);
+            assert_eq!(found, want.map(str::to_owned).map_err(str::to_owned));
+        };
+        check(serde_json::json!({ "port": 80 }), Ok("http://10.244.0.9:80/"));
+        check(serde_json::json!({ "port": "web", "path": "ok?a=b" }), Ok("http://10.244.0.9:8080/ok?a=b"));
+        check(
+            serde_json::json!({ "port": 443, "scheme": "HTTPS", "host": "a.test" }),
+            Ok("https://a.test:443/"),
+        );
+        check(serde_json::json!({ "port": "none" }), Err("the port is not known"));
+    }
 }

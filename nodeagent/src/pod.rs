@@ -1,6 +1,7 @@
 //! One task a pod: it looks, asks [`crate::step`], reports, and does.
 
 mod act;
+mod probing;
 mod publish;
 mod start;
 mod waits;
@@ -254,37 +255,6 @@ impl Worker {
         }
         self.memory.probes = self.probes.results().into_iter().collect();
         self.turn_failures_into_waits(now);
-    }
-
-    /// A container that the API knew as ready stays so until a probe says otherwise.
-    fn adopt(&mut self, observed: &Observed) {
-        let Some(status) = &self.pod.status else { return };
-        let all =
-            status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
-        for known in all {
-            let Some(found) = observed.latest(&known.name) else { continue };
-            if known.container_id.as_deref() == Some(&format!("docker://{}", found.id)) {
-                let probed = crate::step::Probed {
-                    started: (known.started == Some(true)).then_some(true),
-                    ready: known.ready.then_some(true),
-                    live: None,
-                };
-                self.probes.adopt(&found.id, probed);
-            }
-        }
-    }
-
-    fn watch_containers(&mut self, observed: &Observed, plan: &Plan) {
-        let spec = self.pod.spec.clone().unwrap_or_default();
-        let host_network = spec.host_network == Some(true);
-        let ip = if host_network {
-            Some(self.shared.config.node_ip)
-        } else {
-            observed.live_sandbox().and_then(|s| s.ip)
-        };
-        let wanted = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-        let ip = if plan.stage == Stage::Syncing { ip } else { None };
-        self.probes.sync(wanted, observed, ip);
     }
 
     /// When to look again at the latest.

@@ -86,12 +86,14 @@ impl Probes {
         self.results.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_insert(probed);
     }
 
-    /// Starts the probes of running containers, and ends those of others.
+    /// Starts the probes of running containers, and ends those of others. A pod that is `ending` is asked for its
+    /// readiness alone.
     pub fn sync<'a>(
         &mut self,
         wanted: impl Iterator<Item = &'a Container>,
         observed: &Observed,
         ip: Option<IpAddr>,
+        ending: bool,
     ) {
         let mut live = Vec::new();
         for container in wanted {
@@ -112,7 +114,7 @@ impl Probes {
                     Kind::Startup => probed.started.is_none(),
                     _ => started(container, probed),
                 };
-                if !due || self.tasks.contains_key(&key) {
+                if !due || (ending && kind != Kind::Readiness) || self.tasks.contains_key(&key) {
                     continue;
                 }
                 let task = Task {
@@ -129,8 +131,8 @@ impl Probes {
                 self.tasks.insert(key, tokio::spawn(task.run(*since)));
             }
         }
-        self.tasks.retain(|(id, _), task| {
-            let keep = live.contains(id);
+        self.tasks.retain(|(id, kind), task| {
+            let keep = live.contains(id) && (!ending || *kind == Kind::Readiness);
             if !keep {
                 task.abort();
             }
@@ -180,7 +182,7 @@ impl Task {
             ticks.tick().await;
             let found = match tokio::time::timeout(timeout, self.ask()).await {
                 Ok(found) => found,
-                Err(_) => Err(format!("command timed out: probe timed out after {}s", timeout.as_secs())),
+                Err(_) => Err(self.too_late(timeout)),
             };
             let well = found.is_ok();
             if let Err(text) = found {
@@ -206,6 +208,22 @@ impl Task {
         if slot.replace(verdict) != Some(verdict) {
             self.changed.notify_one();
         }
+    }
+
+    /// What is told when no answer came in time.
+    fn too_late(&self, timeout: Duration) -> String {
+        let host = |given: &Option<String>| given.clone().unwrap_or_else(|| self.ip.to_string());
+        if let Some(action) = &self.probe.http_get {
+            let url = handler::url(&self.container, self.ip, action).unwrap_or_default();
+            return format!(
+                "Get \"{url}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+            );
+        }
+        if let Some(action) = &self.probe.tcp_socket {
+            let port = handler::port(&self.container, &action.port).unwrap_or_default();
+            return format!("dial tcp {}:{port}: i/o timeout", host(&action.host));
+        }
+        format!("command timed out after {}s", timeout.as_secs())
     }
 
     async fn ask(&self) -> handler::Found {

@@ -72,7 +72,10 @@ fn a_container_finds_the_environment_and_files_that_its_pod_names() {
     cluster.apply_all(&sources());
     cluster.apply_all(&[
         environment_pod(),
-        lacking(),
+        lacking("lacking", json!({
+            "env": [{ "name": "IT", "valueFrom": { "configMapKeyRef": { "name": "later", "key": "it" } } }],
+        })),
+        lacking("lacking-file", json!({ "volumeMounts": [{ "name": "v", "mountPath": "/v" }] })),
         files_pod(),
         host_pod(host.path()),
         wrong_host_pod(host.path()),
@@ -122,15 +125,16 @@ fn environment(cluster: &Cluster) {
     assert_eq!(cluster.ctl(&["logs", "environment"]), "large-hush $(BOTH)\n");
 }
 
-/// Pods that name what is not there yet.
-fn lacking() -> Value {
-    pod(
-        "lacking",
-        json!({ "containers": [{
-            "name": "c", "command": shell("echo $IT; sleep 1000"),
-            "env": [{ "name": "IT", "valueFrom": { "configMapKeyRef": { "name": "later", "key": "it" } } }],
-        }] }),
-    )
+/// A pod that names what is not there yet.
+fn lacking(name: &str, more: Value) -> Value {
+    let mut spec = json!({ "containers": [{ "name": "c", "command": shell("echo $IT $(cat /v/it 2> /dev/null); sleep 1000") }] });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        spec["containers"][0][key] = value.clone();
+    }
+    if name == "lacking-file" {
+        spec["volumes"] = json!([{ "name": "v", "configMap": { "name": "later" } }]);
+    }
+    pod(name, spec)
 }
 
 fn lacks(cluster: &Cluster) {
@@ -139,9 +143,13 @@ fn lacks(cluster: &Cluster) {
     });
     cluster.until_told("lacking", "Warning", "Failed", "configmap \"later\" not found", 10);
     assert!(cluster.ctl(&["get", "pod", "lacking"]).contains("CreateContainerConfigError"));
+    let told = "MountVolume.SetUp failed for volume \"v\" : configmap \"later\" not found";
+    cluster.until_told("lacking-file", "Warning", "FailedMount", told, 10);
     cluster.ctl(&["create", "configmap", "later", "--from-literal=it=came"]);
-    cluster.until_ready("lacking", 20);
-    assert_eq!(cluster.ctl(&["logs", "lacking"]), "came\n");
+    for name in ["lacking", "lacking-file"] {
+        cluster.until_ready(name, 20);
+        assert_eq!(cluster.ctl(&["logs", name]).trim(), "came");
+    }
 }
 
 fn files_pod() -> Value {
@@ -232,12 +240,13 @@ fn files(cluster: &Cluster) {
     ]);
     cluster.ctl(&["patch", "secret", "key", "--type=merge", "-p", r#"{"stringData":{"word":"speak"}}"#]);
     cluster.ctl(&["label", "pod", "files", "more=yes"]);
-    let shown = "cat /map/index /map/new /secret/word /all/page /all/word /picked/sub/folder/first /etc/one-file; grep -c more /down/labels";
+    cluster.ctl(&["create", "secret", "generic", "absent", "--from-literal=at=last"]);
+    let shown = "cat /map/index /map/new /secret/word /all/page /all/word /picked/sub/folder/first /etc/one-file /nothing/at; grep -c more /down/labels";
     eventually("the changes to be seen", 30, || {
         let seen = cluster
             .try_ctl(&["exec", "files", "-c", "c", "--", "sh", "-c", shown])
             .unwrap_or_else(|said| said);
-        if seen == "threefourspeakthreespeakthreeone1\n" { Ok(()) } else { Err(seen) }
+        if seen == "threefourspeakthreespeakthreeonelast1\n" { Ok(()) } else { Err(seen) }
     });
 }
 
@@ -245,6 +254,8 @@ fn host_pod(dir: &Path) -> Value {
     let at = |name: &str| dir.join(name).display().to_string();
     std::fs::create_dir(dir.join("folder")).unwrap();
     std::fs::write(dir.join("file"), "of the host").unwrap();
+    // Its file stays when nobody listens any more.
+    drop(std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap());
     let mut volumes = Vec::new();
     let mut mounts = Vec::new();
     for (name, path, kind) in [
@@ -254,6 +265,7 @@ fn host_pod(dir: &Path) -> Value {
         ("dir", at("folder"), "Directory"),
         ("file", at("file"), "File"),
         ("device", "/dev/null".to_owned(), "CharDevice"),
+        ("socket", at("socket"), "Socket"),
     ] {
         volumes.push(json!({ "name": name, "hostPath": { "path": path, "type": kind } }));
         mounts.push(json!({ "name": name, "mountPath": format!("/h/{name}"), "readOnly": name == "dir" }));
@@ -316,6 +328,10 @@ fn limits_and_rights_reach_the_kernel() {
         secured("own-user", json!({ "runAsUser": 1234 }), json!({ "runAsUser": 1000, "capabilities": { "drop": ["ALL"] } })),
         secured("capable", json!({}), json!({ "capabilities": { "add": ["NET_ADMIN"], "drop": ["CHOWN"] } })),
         secured("privileged", json!({}), json!({ "privileged": true })),
+        pod("on-host", json!({ "hostNetwork": true, "containers": [{ "name": "c", "command": shell("sleep 1000") }] })),
+        pod("shared", json!({ "shareProcessNamespace": true, "containers": [
+            { "name": "c", "command": shell("sleep 1000") }, { "name": "d", "command": shell("sleep 4321") },
+        ] })),
         secured("root", json!({ "runAsNonRoot": true }), json!({})),
     ]);
     for name in ["guaranteed", "burstable", "best-effort", "user", "own-user", "capable"] {
@@ -365,6 +381,13 @@ fn limits_and_rights_reach_the_kernel() {
         cluster.until_ready("privileged", 30);
         assert_eq!(held("privileged") & SYS_ADMIN, SYS_ADMIN);
     }
+    // Namespaces of others.
+    let seen = cluster.until_ready("on-host", 20);
+    assert_eq!(seen["status"]["podIP"], seen["status"]["hostIP"]);
+    assert!(cluster.sh("on-host", "c", "ip link").contains("eth0"), "the machine's own interfaces");
+    cluster.until_ready("shared", 20);
+    assert!(cluster.sh("shared", "c", "ps").contains("sleep 4321"), "the other container's processes");
+
     cluster.until_told(
         "root",
         "Warning",

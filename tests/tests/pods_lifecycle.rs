@@ -120,6 +120,11 @@ fn containers_restart_as_their_policy_says_and_phases_follow() {
     assert_eq!((&last["exitCode"], &last["reason"]), (&json!(137), &json!("Error")), "{last}");
     assert!(cluster.ctl(&["get", "pod", "killed"]).lines().nth(1).unwrap().contains("1 ("));
 
+    let page = cluster.ctl(&["describe", "pod", "killed"]);
+    for part in ["Successfully assigned default/killed to ", "Created container: c", "Started container c"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+
     // One that ends again at once waits first.
     let crashed = cluster.until_pod("crash", "waits", 20, |pod| {
         (waiting(pod, "c") == "CrashLoopBackOff").then(|| pod.clone())

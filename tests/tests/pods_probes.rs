@@ -204,11 +204,25 @@ fn hooks_run_and_pods_get_their_time_to_end() {
             "trap 'echo term >> /h/ill-hook; exit 0' TERM; while true; do usleep 100000; done",
             json!({ "postStart": exec("echo a secret; exit 1") }),
         ),
-        ending("sleeper", 5, "trap 'exit 0' TERM; while true; do usleep 100000; done", json!({ "preStop": { "sleep": { "seconds": 1 } } })),
+        ending(
+            "sleeper",
+            5,
+            "trap 'exit 0' TERM; while true; do usleep 100000; done",
+            json!({ "preStop": { "sleep": { "seconds": 1 } } }),
+        ),
+        // Its end begins when the test says so.
+        ending(
+            "serving",
+            60,
+            "trap 'exit 0' TERM; while true; do usleep 100000; done",
+            json!({ "preStop": exec("until [ -f /h/enough ]; do usleep 100000; done") }),
+        ),
     ]);
-    for name in ["polite", "stubborn", "long-hook", "by-http", "sleeper"] {
+    for name in ["polite", "stubborn", "long-hook", "by-http", "sleeper", "serving"] {
         cluster.until_ready(name, 30);
     }
+    cluster.apply(&json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "serving" },
+        "spec": { "selector": { "app": "serving" }, "ports": [{ "port": 80 }] } }));
     assert_eq!(written(dir.path(), "polite"), ["post-start"]);
     assert!(cluster.ctl(&["logs", "receiver"]).contains("GET /post-start "));
 
@@ -221,8 +235,25 @@ fn hooks_run_and_pods_get_their_time_to_end() {
     // The one that listens ends at once, the others when their time is up.
     let begun = Instant::now();
     let mut ends = Vec::new();
-    cluster.ctl(&["delete", "pod", "--wait=false", "polite", "stubborn", "long-hook", "by-http", "sleeper"]);
-    for name in ["polite", "by-http", "sleeper", "stubborn", "long-hook"] {
+    cluster.ctl(&[
+        "delete",
+        "pod",
+        "--wait=false",
+        "polite",
+        "stubborn",
+        "long-hook",
+        "by-http",
+        "sleeper",
+        "serving",
+    ]);
+    eventually("one that ends serves those who find nobody else", 20, || {
+        let slices = cluster.get(&["endpointslices", "-l", "kubernetes.io/service-name=serving"]);
+        let conditions = slices["items"][0]["endpoints"][0]["conditions"].clone();
+        let wanted = json!({ "ready": false, "serving": true, "terminating": true });
+        if conditions == wanted { Ok(()) } else { Err(slices.to_string()) }
+    });
+    std::fs::write(dir.path().join("enough"), "").unwrap();
+    for name in ["polite", "by-http", "sleeper", "stubborn", "long-hook", "serving"] {
         cluster.until_gone(name, 30);
         ends.push((name, begun.elapsed()));
     }
@@ -231,13 +262,11 @@ fn hooks_run_and_pods_get_their_time_to_end() {
     let end = |wanted: &str| ends.iter().find(|(name, _)| *name == wanted).unwrap().1;
     assert!(end("stubborn") >= Duration::from_secs(4), "{ends:?}");
     assert!(end("long-hook") >= Duration::from_secs(4), "{ends:?}");
-    assert!(end("long-hook") < Duration::from_secs(20), "{ends:?}");
+    assert!(end("long-hook") < Duration::from_secs(60), "its hook would take a thousand: {ends:?}");
     let told = cluster.told("stubborn");
     assert!(told.iter().any(|e| e.reason == "Killing" && e.message == "Stopping container c"), "{told:?}");
 
     // And one can be told not to wait.
-    let before = Instant::now();
     cluster.ctl(&["delete", "pod", "ill-hook", "--grace-period=0", "--force"]);
     cluster.until_gone("ill-hook", 10);
-    assert!(before.elapsed() < Duration::from_secs(10));
 }

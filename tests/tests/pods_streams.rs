@@ -32,7 +32,10 @@ fn pods() -> Vec<Value> {
                 "volumes": [{ "name": "w", "emptyDir": {} }],
             }),
         ),
-        shell_pod("server", "echo answered > /tmp/index.html; httpd -f -p 8080 -h /tmp"),
+        shell_pod(
+            "server",
+            "echo answered > /tmp/index.html; yes | head -c 3000000 > /tmp/much; httpd -f -p 8080 -h /tmp",
+        ),
         shell_pod("ticker", "while true; do echo tick; usleep 300000; done"),
     ];
     for name in ["shell", "shell-for-kubectl"] {
@@ -76,8 +79,10 @@ fn logs_commands_terminals_and_ports_of_a_pod() {
     logs(&cluster);
     let ctl = bin("ctl");
     every_client(&cluster, &ctl, "shell", true);
+    dead_port(&cluster);
     for kubectl in kubectls() {
         println!("by {}", kubectl.display());
+        copies(&cluster, &kubectl);
         every_client(&cluster, &kubectl, "shell-for-kubectl", false);
     }
 }
@@ -224,5 +229,33 @@ fn ports(cluster: &Cluster, client: &Path) {
     for _ in 0..3 {
         assert_eq!(http_get(&format!("http://127.0.0.1:{port}/")).as_deref(), Ok("answered\n"));
     }
+    // Much.
+    let much = http_get(&format!("http://127.0.0.1:{port}/much")).expect("it is forwarded");
+    assert_eq!(much.len(), 3_000_000);
     forwarding.kill();
+}
+
+/// A port where nobody listens does no harm to another. (kubectl ends all of its connections then.)
+fn dead_port(cluster: &Cluster) {
+    let (alive, dead) = (free_port(), free_port());
+    let log = cluster.dir().join("forward-both");
+    let pairs = [format!("{alive}:8080"), format!("{dead}:8081")];
+    let words = ["port-forward", "pod/server", &pairs[0], &pairs[1]];
+    let mut forwarding = Process::start(cluster.client(Command::new(bin("ctl")), &words), &log);
+    forwarding.wait_for_line(&format!("Forwarding from 127.0.0.1:{dead}"), 20);
+    http_get(&format!("http://127.0.0.1:{dead}/")).unwrap_err();
+    assert_eq!(http_get(&format!("http://127.0.0.1:{alive}/")).as_deref(), Ok("answered\n"));
+    forwarding.kill();
+}
+
+/// Files both ways, which kubectl carries by `tar` in the container.
+fn copies(cluster: &Cluster, kubectl: &Path) {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(at("there"), "a file\n".repeat(20_000)).unwrap();
+    for words in [["cp", &at("there"), "talker:/tmp/copied"], ["cp", "talker:/tmp/copied", &at("back")]] {
+        let (code, _, err) = said(&talk(cluster, kubectl, &words, ""));
+        assert_eq!(code, Some(0), "{err}");
+    }
+    assert_eq!(std::fs::read_to_string(at("back")).unwrap(), "a file\n".repeat(20_000));
 }

@@ -104,7 +104,7 @@ pub fn logs(docker: Docker, id: &str, query: &LogQuery) -> BoxStream<'static, Re
         .follow(query.follow)
         .timestamps(query.timestamps)
         .tail(&query.tail.map_or_else(|| "all".to_owned(), |n| n.to_string()))
-        // The engine takes whole seconds; a finer limit is kept by the reader.
+        // The engine's client takes whole seconds: of the first one a little more than asked may come.
         .since(query.since.and_then(|t| i32::try_from(t.as_second()).ok()).unwrap_or_default())
         .build();
     let id = id.to_owned();

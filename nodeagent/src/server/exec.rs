@@ -83,7 +83,8 @@ fn spec(of: Option<&str>) -> ExecSpec {
 
 fn has_tty(pod: &Pod, container: &str) -> bool {
     let spec = pod.spec.clone().unwrap_or_default();
-    spec.containers.iter().any(|c| c.name == container && c.tty == Some(true))
+    let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    all.any(|c| c.name == container && c.tty == Some(true))
 }
 
 async fn run(runtime: Arc<dyn Runtime>, id: String, spec: ExecSpec, attach: bool, remote: Remote) {

@@ -56,9 +56,6 @@ fn status(
             is_started = started(wanted, probed);
             ready = is_started && (wanted.readiness_probe.is_none() || probed.ready == Some(true));
             ready &= !is_init || is_sidecar(wanted);
-            // A pod on its way out takes no more requests once its containers are being stopped.
-            ready &= plan.stage == Stage::Syncing
-                || !memory.stopping.contains_key(&latest.map(|c| c.id.clone()).unwrap_or_default());
         }
         Some(State::Exited { code, .. }) => match waiting {
             Some(waiting) => {
