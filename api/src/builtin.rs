@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::kind::{Action, Column, Kind, Registry, Subresource, Version};
+use crate::kind::{Action, Column, Kind, Presents, Registry, Subresource, Version};
 use crate::schema;
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -24,6 +24,7 @@ pub fn read(text: &str) -> Vec<Kind> {
         let Some(kind) = kinds.last_mut() else { continue };
         let (sort, rest) = part.split_once(' ').unwrap_or((part, ""));
         match sort {
+            "presents" => kind.presents = presents(rest),
             "fields" => kind.selectable = rest.split(' ').map(str::to_owned).collect(),
             "sub" => {
                 for name in rest.split(' ') {
@@ -74,6 +75,7 @@ fn kind(line: &str) -> Option<Kind> {
         generation: false,
         graceful: false,
         inert: false,
+        presents: None,
     };
     let names = |value: &str| value.split(',').map(str::to_owned).collect::<Vec<_>>();
     for word in words {
@@ -92,6 +94,20 @@ fn kind(line: &str) -> Option<Kind> {
         }
     }
     Some(kind)
+}
+
+/// `v1/events a=b c=d`: the kind that is stored, and how its fields are called here.
+fn presents(line: &str) -> Option<Presents> {
+    let (at, renames) = line.split_once(' ').unwrap_or((line, ""));
+    let (at, plural) = at.rsplit_once('/')?;
+    let (group, version) = at.split_once('/').unwrap_or(("", at));
+    let pair = |word: &str| word.split_once('=').map(|(stored, shown)| (stored.to_owned(), shown.to_owned()));
+    Some(Presents {
+        group: group.into(),
+        version: version.into(),
+        plural: plural.into(),
+        renames: renames.split(' ').filter_map(pair).collect(),
+    })
 }
 
 fn subresource(owner: &Kind, name: &str) -> Subresource {
@@ -127,7 +143,20 @@ fn subresource(owner: &Kind, name: &str) -> Subresource {
         "finalize" => {
             (Action::View(vec!["spec.finalizers".to_owned()]), owner.kind.as_str(), "", "", "update")
         }
-        "approval" => (Action::View(vec!["status".into()]), owner.kind.as_str(), "", "", "get patch update"),
+        "approval" => {
+            (Action::View(vec!["status.conditions".into()]), owner.kind.as_str(), "", "", "get patch update")
+        }
+        "ephemeralcontainers" => {
+            let paths = vec!["spec.ephemeralContainers".to_owned()];
+            (Action::Part(paths), owner.kind.as_str(), "", "", "get patch update")
+        }
+        "resize" => {
+            let path = |list: &str, field: &str| format!("spec.{list}[name].{field}");
+            let paths = ["containers", "initContainers"]
+                .into_iter()
+                .flat_map(|list| [path(list, "resources"), path(list, "resizePolicy")]);
+            (Action::Part(paths.collect()), owner.kind.as_str(), "", "", "get patch update")
+        }
         _ => (Action::Custom, owner.kind.as_str(), "", "", "get patch update"),
     };
     Subresource {

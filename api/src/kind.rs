@@ -57,6 +57,42 @@ pub struct Kind {
     pub graceful: bool,
     /// Whether nothing acts on this kind yet; a warning says so.
     pub inert: bool,
+    /// The kind whose objects this one shows in words of its own, if it keeps none itself.
+    pub presents: Option<Presents>,
+}
+
+/// How a kind shows the objects of another: two presentations of one storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presents {
+    /// The group of the kind that is stored.
+    pub group: String,
+    /// Its version.
+    pub version: String,
+    /// Its plural.
+    pub plural: String,
+    /// Fields by their name in what is stored, and in what is shown.
+    pub renames: Vec<(String, String)>,
+}
+
+impl Presents {
+    /// What is stored, as it is shown.
+    pub fn show(&self, object: &mut crate::Object) {
+        rename(object, self.renames.iter().map(|(stored, shown)| (stored, shown)));
+    }
+
+    /// What was shown, as it is stored.
+    pub fn store(&self, object: &mut crate::Object) {
+        rename(object, self.renames.iter().map(|(stored, shown)| (shown, stored)));
+    }
+}
+
+fn rename<'a>(object: &mut crate::Object, pairs: impl Iterator<Item = (&'a String, &'a String)>) {
+    let Some(map) = object.as_object_mut() else { return };
+    for (from, to) in pairs {
+        if let Some(value) = map.remove(from) {
+            map.insert(to.clone(), value);
+        }
+    }
 }
 
 /// One version of a kind.
@@ -93,6 +129,9 @@ pub enum Action {
     /// Shows the whole object; a write changes only these top-level fields (and what metadata
     /// a status write may change).
     View(Vec<String>),
+    /// The same, but a write changes only these paths and no metadata; `list[key].field` is the field
+    /// of each item that both sides know by `key`.
+    Part(Vec<String>),
     /// `autoscaling/v1` Scale, read from these paths.
     Scale {
         /// Such as `.spec.replicas`.

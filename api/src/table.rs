@@ -7,6 +7,8 @@ mod network;
 mod node;
 mod pod;
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -26,7 +28,13 @@ pub fn columns(version: &Version) -> Vec<Value> {
 }
 
 /// The cells of one object's row.
-pub fn row(_kind: &Kind, version: &Version, object: &Object, now: Timestamp) -> Vec<Value> {
+pub fn row(kind: &Kind, version: &Version, object: &Object, now: Timestamp) -> Vec<Value> {
+    // Cells are told from what is stored, whatever its fields are called where it is shown.
+    let mut stored = Cow::Borrowed(object);
+    if let Some(presents) = &kind.presents {
+        presents.store(stored.to_mut());
+    }
+    let object = &*stored;
     version
         .columns
         .iter()

@@ -69,7 +69,7 @@ impl Cache {
     ) -> Result<Arc<Self>, Error> {
         let revision = Arc::new(watch::Sender::new(0));
         let mut kinds = Kinds::default();
-        for kind in registry.iter() {
+        for kind in registry.iter().filter(|kind| kind.presents.is_none()) {
             kinds.insert(Arc::new(KindCache::new(kind.clone(), revision.clone())));
         }
         let cache = Arc::new(Self { kinds: ArcSwap::from_pointee(kinds), storage, revision });
@@ -88,7 +88,11 @@ impl Cache {
 
     /// The cache of a kind.
     pub fn of(&self, kind: &Kind) -> Result<Arc<KindCache>, Status> {
-        self.find(&kind.group, &kind.plural).ok_or_else(Status::no_such_path)
+        let (group, plural) = match &kind.presents {
+            Some(other) => (&other.group, &other.plural),
+            None => (&kind.group, &kind.plural),
+        };
+        self.find(group, plural).ok_or_else(Status::no_such_path)
     }
 
     /// The cache of a resource by name.

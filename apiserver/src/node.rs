@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls_pemfile::{certs, private_key};
@@ -16,7 +17,7 @@ use skiff_api::status::Status;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::app::{Call, Config};
+use crate::app::{App, Call, Config};
 use crate::write;
 
 /// How long connecting to a node may take.
@@ -83,8 +84,14 @@ async fn locate(call: &Call) -> Result<Place, Status> {
     if node.is_empty() {
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", call.name())));
     }
-    let nodes = call.app.cache.find("", "nodes").ok_or_else(Status::no_such_path)?;
-    let found = nodes.get("", &node).ok_or_else(|| Status::not_found("", "nodes", &node))?;
+    let (address, port) = address_of(&call.app, &node)?;
+    Ok(Place { pod, node, address, port })
+}
+
+/// Where a node's agent listens.
+fn address_of(app: &App, node: &str) -> Result<(IpAddr, u16), Status> {
+    let nodes = app.cache.find("", "nodes").ok_or_else(Status::no_such_path)?;
+    let found = nodes.get("", node).ok_or_else(|| Status::not_found("", "nodes", node))?;
     let found = found.object(nodes.kind(), "v1");
     let addresses = found["status"]["addresses"].as_array().cloned().unwrap_or_default();
     let address = addresses
@@ -93,7 +100,32 @@ async fn locate(call: &Call) -> Result<Place, Status> {
         .and_then(|address| address["address"].as_str()?.parse().ok())
         .ok_or_else(|| Status::internal(format!("node {node} has no address")))?;
     let port = found["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().unwrap_or(10250);
-    Ok(Place { pod, node, address, port: u16::try_from(port).unwrap_or(10250) })
+    Ok((address, u16::try_from(port).unwrap_or(10250)))
+}
+
+/// Sends a request to a node's agent, for its own proxy.
+pub async fn send_to(app: &App, node: &str, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+    let (address, port) = address_of(app, node)?;
+    let host = address.to_string().parse().map_err(Status::internal)?;
+    request.headers_mut().insert(header::HOST, host);
+    app.nodes
+        .send(address, port, request)
+        .await
+        .map_err(|error| Status::internal(format!("error dialing node {node} at {address}:{port}: {error}")))
+}
+
+/// Joins two upgraded connections until either ends.
+pub fn join(client: OnUpgrade, other: OnUpgrade) {
+    tokio::spawn(async move {
+        match tokio::try_join!(client, other) {
+            Ok((client, other)) => {
+                let (mut client, mut other) = (TokioIo::new(client), TokioIo::new(other));
+                // Either side may just close; that is how such streams end.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut other).await;
+            }
+            Err(error) => tracing::debug!(%error, "a stream was not joined"),
+        }
+    });
 }
 
 /// The container that a call means: the one it names, or the pod's only (or default) one.
@@ -165,17 +197,7 @@ pub async fn stream(call: &Call, mut request: Request<Body>) -> Result<Response<
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refused(response).await);
     }
-    let node = hyper::upgrade::on(&mut response);
-    tokio::spawn(async move {
-        match tokio::try_join!(client, node) {
-            Ok((client, node)) => {
-                let (mut client, mut node) = (TokioIo::new(client), TokioIo::new(node));
-                // Either side may just close; that is how such streams end.
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut node).await;
-            }
-            Err(error) => tracing::debug!(%error, "a stream was not joined"),
-        }
-    });
+    join(client, hyper::upgrade::on(&mut response));
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     copy_headers(response.headers(), answer.headers_mut());

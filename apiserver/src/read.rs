@@ -187,7 +187,7 @@ pub async fn list(call: &Call) -> Result<Response<Body>, Status> {
     }
     let api_version = call.kind.api_version(&call.version);
     Ok(match call.accept.form {
-        Form::Object if call.accept.is_json() => {
+        Form::Object if call.accept.is_json() && call.kind.presents.is_none() => {
             let head = json!({"kind": call.kind.list_kind, "apiVersion": api_version, "metadata": metadata});
             negotiate::json(200, join(&head, &found.items))
         }
@@ -305,6 +305,7 @@ async fn from_store(call: &Call, selection: &Selection, history: History) -> Res
     let History { limit, mut after, at, continued } = history;
     let root = root_of(call);
     let kind_root = call.kind.prefix.len() + 2;
+    let cache = call.app.cache.of(&call.kind)?;
     let mut items: Vec<Arc<Item>> = Vec::new();
     let mut revision = at;
     loop {
@@ -318,7 +319,7 @@ async fn from_store(call: &Call, selection: &Selection, history: History) -> Res
         })?;
         revision = revision.max(page.revision);
         for entry in &page.entries {
-            let Some(item) = Item::read(&call.kind, &entry.key[kind_root..], &entry.value, entry.revision)
+            let Some(item) = Item::read(cache.kind(), &entry.key[kind_root..], &entry.value, entry.revision)
             else {
                 continue;
             };

@@ -1,5 +1,7 @@
 //! What hangs off an object: views of it, and things one does to it.
 
+mod eviction;
+mod proxy;
 mod scale;
 mod token;
 
@@ -19,9 +21,9 @@ pub async fn answer(call: &Call, request: Request<Body>) -> Result<Response<Body
     let action = call.action().cloned().ok_or_else(Status::no_such_path)?;
     let verb = call.info.verb.as_str();
     match (action, verb) {
-        (Action::View(_), "get") => read::get(call).await,
-        (Action::View(_), "update") => write::update(call, request).await,
-        (Action::View(_), "patch") => write::patch(call, request).await,
+        (Action::View(_) | Action::Part(_), "get") => read::get(call).await,
+        (Action::View(_) | Action::Part(_), "update") => write::update(call, request).await,
+        (Action::View(_) | Action::Part(_), "patch") => write::patch(call, request).await,
         (Action::Scale { spec_replicas, status_replicas, selector }, _) => {
             let paths = scale::Paths { spec_replicas, status_replicas, selector };
             scale::answer(call, &paths, request).await
@@ -34,10 +36,11 @@ pub async fn answer(call: &Call, request: Request<Body>) -> Result<Response<Body
 async fn custom(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     match (call.info.subresource.as_str(), call.info.verb.as_str()) {
         ("binding", "create") => bind(call, request).await,
-        ("eviction", "create") => evict(call, request).await,
+        ("eviction", "create") => eviction::create(call, request).await,
         ("token", "create") => token::create(call, request).await,
         ("log", "get") => node::log(call, request).await,
         ("exec" | "attach" | "portforward", "get" | "create") => node::stream(call, request).await,
+        ("proxy", _) => proxy::answer(call, request).await,
         (name, _) => {
             Err(Status::not_implemented(&format!("the subresource {name} of {}", call.kind.qualified())))
         }
@@ -91,18 +94,4 @@ fn success() -> Response<Body> {
     let status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     negotiate::json(201, status.to_string())
-}
-
-/// Deletes a pod on behalf of someone who drains its node.
-async fn evict(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let (eviction, _) = write::parse(request, "Eviction").await?;
-    let pod = call.app.cache.of(&call.kind)?.get(call.namespace(), call.name());
-    let pod = pod.ok_or_else(|| call.not_found())?.object(&call.kind, &call.version);
-    crate::security::node::may_evict(&call.context.user, &pod)
-        .map_err(|why| Status::forbidden("", "pods", call.name(), &why))?;
-    let options = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
-    let mut plain = call.clone();
-    plain.info.subresource.clear();
-    write::delete_with(&plain, options).await?;
-    Ok(success())
 }

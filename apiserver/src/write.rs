@@ -9,11 +9,11 @@ mod delete;
 mod metadata;
 mod owners;
 mod rules;
+mod views;
 
 use axum::body::Body;
 use http::{Request, Response};
 use serde_json::{Value, json};
-use skiff_api::kind::Action;
 use skiff_api::status::Status;
 use skiff_api::{meta, patch, walk};
 use skiff_storage::{Error, Expect, Op, Revision};
@@ -234,7 +234,7 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Re
     match old {
         None => metadata::create(call, &mut new)?,
         Some(old) => {
-            restrict(call, &mut new, old);
+            views::restrict(call, &mut new, old);
             metadata::update(call, &mut new, old)?;
         }
     }
@@ -252,7 +252,9 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Re
     let mut errors = skiff_api::strategy::check_metadata(&call.kind, &new, old);
     errors.extend(walk::check(schema, &new, ""));
     if errors.is_empty() {
-        errors.extend(strategy.validate(&new, old));
+        let compared = old.map(|old| views::compared(call, &new, old));
+        errors.extend(strategy.validate(&new, compared.as_deref()));
+        errors.extend(old.map(|old| views::check(call, &new, old)).unwrap_or_default());
     }
     if !errors.is_empty() {
         let name = meta::name(&new);
@@ -271,42 +273,6 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Re
     Ok(new)
 }
 
-/// What this call may change: a view's own fields, or all that no view owns.
-fn restrict(call: &Call, new: &mut Value, old: &Value) {
-    if let Some(Action::View(paths)) = call.action() {
-        let mut result = old.clone();
-        result["metadata"] = new["metadata"].take();
-        for path in paths {
-            copy(path, new, &mut result);
-        }
-        *new = result;
-    } else if call.info.subresource.is_empty() && has_status(call) {
-        copy("status", old, new);
-    }
-}
-
-fn has_status(call: &Call) -> bool {
-    call.kind.version(&call.version).is_some_and(|version| version.subresources.contains_key("status"))
-}
-
-fn copy(path: &str, from: &Value, to: &mut Value) {
-    let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut source = Some(from);
-    let mut target = to;
-    for part in parents.split('.').filter(|part| !part.is_empty()) {
-        source = source.and_then(|value| value.get(part));
-        target = &mut target[part];
-    }
-    match source.and_then(|value| value.get(last)) {
-        Some(value) => target[last] = value.clone(),
-        None => {
-            if let Some(object) = target.as_object_mut() {
-                object.remove(last);
-            }
-        }
-    }
-}
-
 /// Writes (or, for `None`, deletes) in a task of its own, so that a caller who hangs up cannot
 /// tear it. The `turn` of a kind whose writes go one after the other belongs to that task: it ends
 /// when the cache shows the write, whatever became of the caller.
@@ -318,7 +284,7 @@ pub async fn commit(
 ) -> Result<Revision, Error> {
     let key = call.kind.key(call.namespace(), call.name());
     let op = match object {
-        Some(object) => Op::Put { value: stored(object).into(), ttl_s: call.kind.ttl_s },
+        Some(object) => Op::Put { value: stored(call, object).into(), ttl_s: call.kind.ttl_s },
         None => Op::Delete,
     };
     let app = call.app.clone();
@@ -333,9 +299,12 @@ pub async fn commit(
 }
 
 /// The bytes of an object as they are kept: its version is the store's to tell.
-fn stored(object: &mut Value) -> Vec<u8> {
+fn stored(call: &Call, object: &mut Value) -> Vec<u8> {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
+    }
+    if let Some(presents) = &call.kind.presents {
+        return views::stored(call, presents, object.clone());
     }
     // Not `to_string`, which goes through the slower machinery of `Display`.
     serde_json::to_vec(object).expect("a value is valid JSON")

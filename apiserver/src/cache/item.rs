@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use skiff_api::kind::Kind;
-use skiff_api::protobuf;
+use skiff_api::{protobuf, walk};
 use skiff_storage::Revision;
 
 /// One version of one object.
@@ -84,6 +84,10 @@ impl Item {
         let mut object: Value = serde_json::from_slice(&self.body).expect("the cache wrote this JSON");
         object["kind"] = kind.kind.as_str().into();
         object["apiVersion"] = kind.api_version(version).into();
+        if let (Some(presents), Some(version)) = (&kind.presents, kind.version(version)) {
+            presents.show(&mut object);
+            walk::normalise(&version.schema, &mut object);
+        }
         object
     }
 
@@ -96,6 +100,10 @@ impl Item {
 
     /// Appends the bytes of the whole object.
     pub fn write_whole(&self, kind: &Kind, version: &str, out: &mut Vec<u8>) {
+        if kind.presents.is_some() {
+            out.extend_from_slice(self.object(kind, version).to_string().as_bytes());
+            return;
+        }
         let head = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version(version));
         out.extend_from_slice(head.as_bytes());
         out.extend_from_slice(&self.body[1..]);

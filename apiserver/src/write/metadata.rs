@@ -6,9 +6,8 @@ use skiff_api::kind::Kind;
 use skiff_api::meta;
 use skiff_api::status::{FieldError, Status};
 
-use super::rules;
+use super::{owners, rules};
 use crate::app::Call;
-use crate::security::Attributes;
 
 /// Fields of `metadata` that clients cannot change.
 const KEPT: [&str; 6] =
@@ -122,9 +121,7 @@ pub fn may_create(call: &Call, object: &mut Value) -> Result<(), Status> {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
         return Err(Status::conflict(&call.kind.group, &call.kind.plural, call.name(), &why));
     }
-    let mut attributes = Attributes::of(&call.context.user, &call.info, "", "");
-    attributes.verb = "create";
-    call.app.decide(&attributes)?;
+    owners::may_create(call)?;
     meta::set(object, "resourceVersion", Value::Null);
     Ok(())
 }

@@ -107,3 +107,45 @@ async fn components_in_this_process_have_the_rights_of_their_role_and_no_more() 
         server.in_process(controller, Method::POST, "/api/v1/namespaces/default/secrets", &json!({})).await;
     assert_eq!(code, 403, "a controller's identity ends at its role");
 }
+
+#[tokio::test]
+async fn a_service_account_token_is_worth_what_its_account_is() {
+    let server = Server::start().await;
+    let admin = server.admin();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let made = admin.post(accounts, &json!({"metadata": {"name": "robot"}})).await.expect(201);
+    let wish = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": {"expirationSeconds": 3600}});
+    let answer = admin.post(&format!("{accounts}/robot/token"), &wish).await.expect(201);
+    let token = answer["status"]["token"].as_str().unwrap();
+    let robot = server.bearer(token);
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let who = robot.post(path, &review).await.expect(201);
+    let user = &who["status"]["userInfo"];
+    assert_eq!(
+        (&user["username"], &user["uid"]),
+        (&json!("system:serviceaccount:default:robot"), &made["metadata"]["uid"])
+    );
+    robot.get("/api/v1/nodes").await.refused(
+        403,
+        "Forbidden",
+        r#"nodes is forbidden: User "system:serviceaccount:default:robot" cannot list resource "nodes" in API group "" at the cluster scope"#,
+    );
+    for broken in [&token[..token.len() / 2], &token[1..], &format!("{token}x")] {
+        server.bearer(broken).get("/api").await.refused(401, "Unauthorized", "Unauthorized");
+    }
+    let odd = json!({"spec": {"expirationSeconds": 5}});
+    assert_eq!(
+        admin.post(&format!("{accounts}/robot/token"), &odd).await.code,
+        422,
+        "a token lives for ten minutes at least"
+    );
+    assert_eq!(admin.post(&format!("{accounts}/nobody/token"), &wish).await.code, 404);
+    admin.delete(&format!("{accounts}/robot")).await.expect(200);
+    let mut code = robot.get("/api").await.code;
+    while code != 401 {
+        tokio::task::yield_now().await;
+        code = robot.get("/api").await.code;
+    }
+}

@@ -6,10 +6,12 @@
 mod apply;
 mod bad_input;
 mod discovery;
+mod events;
 mod identity;
 mod invented;
 mod lists;
 mod protobuf;
 mod server;
+mod subresources;
 mod watches;
 mod writes;
