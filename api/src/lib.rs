@@ -13,11 +13,13 @@ pub mod ownership;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
+pub mod rules;
 pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;
 pub mod table;
+pub mod validate;
 pub mod walk;
 pub mod yaml;
 

@@ -26,7 +26,9 @@ fn too_long(text: &str, most: usize, problems: &mut Vec<String>) {
 pub fn dns1123_label(text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     too_long(text, 63, &mut problems);
-    if !is_label(text) {
+    if !is_label(text) && text.split('.').all(is_label) {
+        problems.push("must not contain dots".into());
+    } else if !is_label(text) {
         problems.push(format!(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
              start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for \
@@ -44,6 +46,26 @@ pub fn dns1123_subdomain(text: &str) -> Vec<String> {
         problems.push(format!(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
              and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
+             validation is '{LABEL}(\\.{LABEL})*')"
+        ));
+    }
+    problems
+}
+
+/// What is wrong with a DNS-1123 subdomain whose labels may have underscores.
+pub fn dns1123_subdomain_underscore(text: &str) -> Vec<String> {
+    const LABEL: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+    let mut problems = Vec::new();
+    too_long(text, 253, &mut problems);
+    let good = |label: &str| {
+        let bytes = label.strip_prefix('_').unwrap_or(label).as_bytes();
+        matches!((bytes.first(), bytes.last()), (Some(&first), Some(&last)) if alnum(first) && alnum(last))
+            && bytes.iter().all(|&c| alnum(c) || c == b'-' || c == b'_')
+    };
+    if !text.split('.').all(good) {
+        problems.push(format!(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or \
+             '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for \
              validation is '{LABEL}(\\.{LABEL})*')"
         ));
     }

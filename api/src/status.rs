@@ -258,7 +258,7 @@ pub struct FieldError {
 }
 
 /// The sorts of mistakes that upstream tells apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Problem {
     NotFound,
@@ -349,7 +349,7 @@ impl Problem {
     }
 
     fn shows_value(self) -> bool {
-        !matches!(self, Self::Required | Self::Forbidden | Self::Internal | Self::TooLong | Self::TooMany)
+        !matches!(self, Self::Required | Self::Forbidden | Self::Internal | Self::TooLong)
     }
 }
 

@@ -2,15 +2,17 @@
 //! read other objects is admission, not strategy.
 
 mod config;
-mod deployment;
 mod endpoint_slice;
+mod ingress;
 mod lease;
 mod metadata;
 mod node;
 mod pod;
 mod pod_spec;
+mod policy;
 mod rbac;
 mod service;
+mod workload;
 
 use crate::Object;
 use crate::kind::Kind;
@@ -18,6 +20,7 @@ use crate::status::FieldError;
 
 pub use metadata::check_metadata;
 pub use pod::qos_class;
+use workload::Workload;
 
 /// A kind's own part of a write.
 pub trait Strategy: Send + Sync {
@@ -48,7 +51,18 @@ pub fn of(kind: &Kind) -> &'static dyn Strategy {
         ("", "Node") => &node::Node,
         ("", "Secret") => &config::Secret,
         ("", "ConfigMap") => &config::ConfigMap,
-        ("apps", "Deployment" | "ReplicaSet") => &deployment::Workload,
+        ("apps", "Deployment") => &Workload { selected: "deployment", deadline: "ReplicaSet" },
+        ("apps", "ReplicaSet") => &Workload { selected: "deployment", deadline: "ReplicaSet" },
+        ("apps", "StatefulSet") => &Workload { selected: "statefulset", deadline: "StatefulSet" },
+        ("apps", "DaemonSet") => &Workload { selected: "daemonset", deadline: "DaemonSet" },
+        ("batch", "Job") => &workload::Job,
+        ("batch", "CronJob") => &workload::CronJob,
+        ("autoscaling", "HorizontalPodAutoscaler") => &policy::Autoscaler,
+        ("policy", "PodDisruptionBudget") => &policy::Budget,
+        ("networking.k8s.io", "NetworkPolicy") => &policy::Network,
+        ("networking.k8s.io", "Ingress") => &ingress::Ingress,
+        ("scheduling.k8s.io", "PriorityClass") => &policy::Priority,
+        ("", "PodTemplate") => &policy::Template,
         ("coordination.k8s.io", "Lease") => &lease::Lease,
         ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::EndpointSlice,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::Role,

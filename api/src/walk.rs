@@ -220,10 +220,8 @@ mod tests {
                     default(schema, &mut object);
                     normalise(schema, &mut object);
                     assert_eq!(object, once, "{plural}{pointer} = {value}");
-                    check(schema, &object, "");
-                    strategy.validate(&object, None);
-                    strategy.validate(&object, Some(&seed));
-                    crate::strategy::check_metadata(kind, &object, Some(&seed));
+                    crate::validate::validate(kind, schema, &object, None);
+                    crate::validate::validate(kind, schema, &object, Some(&seed));
                     crate::table::row(kind, kind.stored(), &object, jiff::Timestamp::UNIX_EPOCH);
                 }
             }

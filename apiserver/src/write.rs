@@ -249,13 +249,9 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Re
         metadata::count_generation(&call.kind, &mut new, old);
         owners::ignore_times(&mut new, old);
     }
-    let mut errors = skiff_api::strategy::check_metadata(&call.kind, &new, old);
-    errors.extend(walk::check(schema, &new, ""));
-    if errors.is_empty() {
-        let compared = old.map(|old| views::compared(call, &new, old));
-        errors.extend(strategy.validate(&new, compared.as_deref()));
-        errors.extend(old.map(|old| views::check(call, &new, old)).unwrap_or_default());
-    }
+    let compared = old.map(|old| views::compared(call, &new, old));
+    let mut errors = skiff_api::validate::validate(&call.kind, schema, &new, compared.as_deref());
+    errors.extend(old.map(|old| views::check(call, &new, old)).unwrap_or_default());
     if !errors.is_empty() {
         let name = meta::name(&new);
         return Err(Status::invalid(&call.kind.group, &call.kind.kind, name, &errors));

@@ -65,6 +65,20 @@ fn update(new: &Value, old: &Value) -> Vec<FieldError> {
             )];
         }
     }
+    let deadline = |spec: &Value| spec["activeDeadlineSeconds"].as_i64();
+    let path = "spec.activeDeadlineSeconds";
+    match (deadline(new), deadline(old)) {
+        (Some(now), Some(before)) if before < now => {
+            return vec![FieldError::invalid(path, now, "must be less than or equal to previous value")];
+        }
+        (None, Some(_)) => {
+            let why = "must not update from a positive integer to nil value";
+            errors.push(FieldError::invalid(path, Value::Null, why));
+        }
+        _ => {}
+    }
+    errors.extend(tolerations(new, old));
+    errors.extend(gates(new, old));
     let mut allowed = new.clone();
     for key in ["containers", "initContainers"] {
         for (index, before) in list(old, key).iter().enumerate() {
@@ -75,28 +89,14 @@ fn update(new: &Value, old: &Value) -> Vec<FieldError> {
         }
     }
     if let (Some(allowed), Some(old)) = (allowed.as_object_mut(), old.as_object()) {
-        for key in ["activeDeadlineSeconds", "schedulingGates", "nodeName"] {
-            // A binding sets the node once; gates may be removed only.
-            let free = match key {
-                "nodeName" => !old.contains_key(key),
-                "schedulingGates" => {
-                    let before = old.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-                    list(new, key).iter().all(|gate| before.contains(gate))
-                }
-                _ => true,
-            };
-            if free {
-                match old.get(key) {
-                    Some(value) => allowed.insert(key.into(), value.clone()),
-                    None => allowed.remove(key),
-                };
+        // A binding sets the node once; what else may change is judged by itself.
+        for key in ["activeDeadlineSeconds", "schedulingGates", "tolerations", "nodeName"] {
+            if key == "nodeName" && old.contains_key(key) {
+                continue;
             }
-        }
-        let before = old.get("tolerations").and_then(Value::as_array).cloned().unwrap_or_default();
-        if before.iter().all(|toleration| list(new, "tolerations").contains(toleration)) {
-            match old.get("tolerations") {
-                Some(value) => allowed.insert("tolerations".into(), value.clone()),
-                None => allowed.remove("tolerations"),
+            match old.get(key) {
+                Some(value) => allowed.insert(key.into(), value.clone()),
+                None => allowed.remove(key),
             };
         }
         let grace = &new["terminationGracePeriodSeconds"];
@@ -117,6 +117,32 @@ fn update(new: &Value, old: &Value) -> Vec<FieldError> {
         ));
     }
     errors
+}
+
+/// Tolerations are only added, or last longer or shorter.
+fn tolerations(new: &Value, old: &Value) -> Option<FieldError> {
+    let timeless = |toleration: &Value| {
+        let mut toleration = toleration.clone();
+        toleration.as_object_mut().map(|map| map.remove("tolerationSeconds"));
+        toleration
+    };
+    let now: Vec<Value> = list(new, "tolerations").iter().map(timeless).collect();
+    let kept = list(old, "tolerations").iter().all(|before| now.contains(&timeless(before)));
+    let why = "existing toleration can not be modified except its tolerationSeconds";
+    (!kept).then(|| FieldError::forbidden("spec.tolerations", why))
+}
+
+/// Gates are only removed.
+fn gates(new: &Value, old: &Value) -> Vec<FieldError> {
+    let before = list(old, "schedulingGates");
+    let added = list(new, "schedulingGates").iter().enumerate().filter(|(_, gate)| !before.contains(gate));
+    added
+        .map(|(index, gate)| {
+            let name = gate["name"].as_str().unwrap_or_default();
+            let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            FieldError::forbidden(format!("spec.schedulingGates[{index}].name"), why)
+        })
+        .collect()
 }
 
 #[cfg(test)]

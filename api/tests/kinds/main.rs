@@ -9,6 +9,7 @@ mod difference;
 mod every_field;
 mod facts;
 mod fixtures;
+mod rejected;
 
 use std::path::PathBuf;
 
