@@ -142,14 +142,9 @@ fn test(
                 errors.push(FieldError::new(Problem::NotSupported, at, given.into(), detail));
             }
         }
-        Test::Format(name) => {
-            if !value.is_null() && !(value.as_str() == Some("")) {
-                errors.extend(
-                    reasons(name, value)
-                        .into_iter()
-                        .map(|why| FieldError::invalid(at, value.clone(), detail(&why))),
-                );
-            }
+        Test::Format(name) if !value.is_null() && value.as_str() != Some("") => {
+            let reasons = reasons(name, value).into_iter();
+            errors.extend(reasons.map(|why| FieldError::invalid(at, value.clone(), detail(&why))));
         }
         Test::OneField(fields, exactly) => one_field(rule, fields, *exactly, map, at, errors),
         Test::MostItems(most) => {
@@ -165,10 +160,8 @@ fn test(
             errors.push(FieldError::new(Problem::TooLong, at, Value::Null, detail));
         }
         Test::Unique(key) => unique(key, value, at, errors),
-        Test::Immutable => {
-            if old.is_some_and(|old| old != value) {
-                errors.push(FieldError::invalid(at, value.clone(), detail("field is immutable")));
-            }
+        Test::Immutable if old.is_some_and(|old| old != value) => {
+            errors.push(FieldError::invalid(at, value.clone(), detail("field is immutable")));
         }
         _ => {}
     }

@@ -44,9 +44,7 @@ pub fn reasons(form: &str, value: &Value) -> Vec<String> {
         "relative" => relative(text),
         "local" => {
             let mut reasons = relative(text);
-            if text.starts_with("..") && !text.starts_with("../") && text != ".." {
-                reasons.push("must not start with '..'".into());
-            } else if text == ".." {
+            if text.starts_with("..") && !text.starts_with("../") {
                 reasons.push("must not start with '..'".into());
             }
             reasons
