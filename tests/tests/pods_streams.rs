@@ -58,8 +58,12 @@ fn talk(cluster: &Cluster, client: &Path, words: &[&str], input: &str) -> Output
     let mut command = cluster.client(Command::new(client), words);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // Beside the reading: who answers while it is asked must not wait for us.
+        scope.spawn(move || stdin.write_all(input.as_bytes()).unwrap());
+        child.wait_with_output().unwrap()
+    })
 }
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
