@@ -25,6 +25,7 @@ pub mod probe;
 pub mod quantity;
 pub mod references;
 pub(crate) mod server;
+pub mod serving;
 pub mod simulated;
 pub(crate) mod spdy;
 pub mod spec;

@@ -33,6 +33,7 @@ use crate::{
     field::Allocatable,
     probe::Probes,
     references::References,
+    serving,
     step::{Memory, Plan, Stage, step},
     volume::Tokens,
 };
@@ -253,8 +254,17 @@ impl Worker {
             self.adopted = true;
             self.adopt(observed);
         }
+        self.memory.opening = match self.memory.stage {
+            Stage::Syncing => serving::opening(&self.services(), &self.pod, observed, now),
+            _ => BTreeSet::new(),
+        };
         self.memory.probes = self.probes.results().into_iter().collect();
         self.turn_failures_into_waits(now);
+    }
+
+    /// The Services of the pod's namespace.
+    fn services(&self) -> Vec<Arc<Service>> {
+        self.shared.services.list_in(self.pod.metadata.namespace.as_deref().unwrap_or_default())
     }
 
     /// When to look again at the latest.
@@ -262,7 +272,8 @@ impl Worker {
         if self.memory.stage == Stage::Terminated {
             return None;
         }
-        let next = [plan.wake, self.token_due].into_iter().flatten().min();
+        let look = (!self.memory.opening.is_empty()).then(|| now + serving::LOOK);
+        let next = [plan.wake, self.token_due, look].into_iter().flatten().min();
         let until = next.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         // A little later than the instant itself, so that it has passed by then.
         Some(until.map_or(RELIST, |d| (d + Duration::from_millis(5)).min(RELIST)))

@@ -7,7 +7,7 @@ pub(crate) mod syncing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
@@ -83,6 +83,8 @@ pub struct Memory {
     pub failures: BTreeMap<String, Failure>,
     /// The sandbox's failed start.
     pub sandbox_failure: Option<Failure>,
+    /// Ids of containers that run and take no connections yet, though Services lead to them.
+    pub opening: BTreeSet<String>,
     /// Probe results by container id.
     pub probes: BTreeMap<String, Probed>,
     /// Containers being stopped, with the grace they were given.

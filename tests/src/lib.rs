@@ -4,7 +4,9 @@
 //! sockets and [network](machine), and ends with the test.
 
 mod engine;
+pub mod history;
 mod kubectl;
+pub mod load;
 pub mod machine;
 mod place;
 pub mod pods;

@@ -1,6 +1,9 @@
 //! Doing what was planned.
 
-use std::sync::PoisonError;
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
@@ -14,7 +17,7 @@ use super::{Worker, reference, reference_to};
 use crate::{
     cri::{Observed, Runtime},
     error::{Error, Result},
-    handler,
+    handler, serving,
     step::{Action, Failure, StopReason, Waiting},
     volume,
 };
@@ -91,8 +94,7 @@ impl Worker {
             let mut engine = self.shared.engine.clone();
             // Waits for the network, but not past the pod's own changes.
             let waited =
-                tokio::time::timeout(std::time::Duration::from_secs(2), engine.wait_for(|e| e.network_ready))
-                    .await;
+                tokio::time::timeout(Duration::from_secs(2), engine.wait_for(|e| e.network_ready)).await;
             match waited {
                 Ok(Ok(_)) => return Done::Again,
                 _ => Err(Error::Invalid("network is not ready: the node has no pod range yet".into())),
@@ -125,27 +127,36 @@ impl Worker {
             StopReason::PostStart => "FailedPostStartHook".to_owned(),
         };
         self.event(Some(name), Type::Normal, "Killing", text);
+        let leaving = match reason {
+            StopReason::PodEnds
+                if grace_s > 0 && serving::services_of(&self.services(), &self.pod).next().is_some() =>
+            {
+                serving::LEAVING
+            }
+            _ => Duration::ZERO,
+        };
         let hook = self.wanted(name).and_then(|c| Some((c.clone(), c.lifecycle?.pre_stop?)));
         let ip = self.last_ip.unwrap_or(self.shared.config.node_ip);
         let (runtime, stopped, wake) = (self.shared.runtime.clone(), self.stopped.clone(), self.wake.clone());
         let (id, recorder, about) =
             (id.to_owned(), self.shared.recorder.clone(), reference_to(&self.pod, name));
         tokio::spawn(async move {
-            let begun = std::time::Instant::now();
+            let begun = Instant::now();
             if let Some((container, hook)) = hook.filter(|_| grace_s > 0) {
                 // The hook's time is taken from the grace period.
-                let limit = std::time::Duration::from_secs(grace_s.unsigned_abs());
+                let limit = Duration::from_secs(grace_s.unsigned_abs());
                 let run = run_hook(&*runtime, &id, &container, &hook, ip);
                 if let Ok(Err(text)) = tokio::time::timeout(limit, run).await {
                     tracing::info!(%id, %text, "hook before the stop failed");
                     recorder.event(&about, Type::Warning, "FailedPreStopHook", "PreStopHook failed");
                 }
             }
+            tokio::time::sleep(leaving.saturating_sub(begun.elapsed())).await;
             let used = i64::try_from(begun.elapsed().as_secs()).unwrap_or(i64::MAX);
             let rest = (grace_s - used).max(MIN_GRACE_S);
             if let Err(error) = runtime.stop(&id, rest).await {
                 tracing::warn!(%id, %error, "container not stopped");
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
             stopped.lock().unwrap_or_else(PoisonError::into_inner).push(id);
             wake.notify_one();
@@ -198,7 +209,7 @@ pub(super) async fn run_hook(
     } else if let Some(action) = &hook.http_get {
         handler::http(runtime, container, ip, action).await
     } else if let Some(action) = &hook.sleep {
-        tokio::time::sleep(std::time::Duration::from_secs(action.seconds.unsigned_abs())).await;
+        tokio::time::sleep(Duration::from_secs(action.seconds.unsigned_abs())).await;
         Ok(String::new())
     } else {
         Err("invalid handler".into())

@@ -54,8 +54,10 @@ fn status(
             state.running = Some(ContainerStateRunning { started_at: Some(Time(*since)) });
             last.terminated = terminated(before);
             is_started = started(wanted, probed);
-            ready = is_started && (wanted.readiness_probe.is_none() || probed.ready == Some(true));
-            ready &= !is_init || is_sidecar(wanted);
+            let opened = latest.is_some_and(|found| !memory.opening.contains(&found.id));
+            let answers = if wanted.readiness_probe.is_some() { probed.ready == Some(true) } else { opened };
+            // Also on its way out: then it is its Services' last resort.
+            ready = is_started && answers && (!is_init || is_sidecar(wanted));
         }
         Some(State::Exited { code, .. }) => match waiting {
             Some(waiting) => {
