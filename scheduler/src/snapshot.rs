@@ -23,6 +23,8 @@ pub struct NodeInfo {
     pub pods: BTreeMap<String, Arc<Needs>>,
     /// How many of its pods care beside which pods they are; mostly none, and then nobody needs to look.
     pub choosy: usize,
+    /// How many of its pods each controller has, by its uid; not counted are those on their way out.
+    owned: BTreeMap<String, usize>,
 }
 
 /// All nodes by name.
@@ -45,6 +47,7 @@ impl NodeInfo {
             likely: (0, 0),
             pods: BTreeMap::new(),
             choosy: 0,
+            owned: BTreeMap::new(),
         }
     }
 
@@ -57,6 +60,9 @@ impl NodeInfo {
         self.likely.0 += needs.likely.0;
         self.likely.1 += needs.likely.1;
         self.choosy += usize::from(!needs.company.is_empty());
+        if let Some(owner) = counted(&needs) {
+            *self.owned.entry(owner.clone()).or_default() += 1;
+        }
         self.pods.insert(uid.to_owned(), needs);
     }
 
@@ -69,6 +75,19 @@ impl NodeInfo {
         self.likely.0 -= needs.likely.0;
         self.likely.1 -= needs.likely.1;
         self.choosy -= usize::from(!needs.company.is_empty());
+        if let Some(owner) = counted(&needs)
+            && let Some(count) = self.owned.get_mut(owner)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.owned.remove(owner);
+            }
+        }
+    }
+
+    /// How many of its pods a controller has.
+    pub fn owned_by(&self, owner: &str) -> usize {
+        self.owned.get(owner).copied().unwrap_or(0)
     }
 
     /// The ports of the host that its pods hold.
@@ -85,4 +104,9 @@ impl NodeInfo {
     pub fn name(&self) -> &str {
         self.node.metadata.name.as_deref().unwrap_or_default()
     }
+}
+
+/// The controller that a pod counts for.
+fn counted(needs: &Needs) -> Option<&String> {
+    needs.owner.as_ref().filter(|_| !needs.leaving)
 }

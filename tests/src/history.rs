@@ -14,13 +14,29 @@ pub struct History {
     log: PathBuf,
 }
 
-/// How many pods there were after an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
-    /// Pods that are not on their way out.
-    pub present: usize,
-    /// Those of them that are ready.
-    pub ready: usize,
+/// The pods after an event.
+#[derive(Clone, Debug, Default)]
+pub struct Pods(BTreeMap<String, Value>);
+
+impl Pods {
+    /// How many are not on their way out.
+    pub fn present(&self) -> usize {
+        self.0.values().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).count()
+    }
+
+    /// How many of those are ready.
+    pub fn ready(&self) -> usize {
+        self.0.values().filter(|pod| crate::is_ready(pod)).count()
+    }
+
+    /// How many templates they come from, those on their way out too.
+    pub fn templates(&self) -> usize {
+        let mut hashes: Vec<&Value> =
+            self.0.values().map(|pod| &pod["metadata"]["labels"]["pod-template-hash"]).collect();
+        hashes.sort_by_key(|hash| hash.to_string());
+        hashes.dedup();
+        hashes.len()
+    }
 }
 
 impl History {
@@ -36,25 +52,23 @@ impl History {
         history
     }
 
-    /// Ends the watch; the counts after each event, beginning when all pods of the beginning were there.
-    pub fn end(mut self, at_first: usize) -> Vec<Count> {
+    /// Ends the watch; the pods after each event, from when so many were ready.
+    pub fn end(mut self, at_first: usize) -> Vec<Pods> {
         self.process.stop();
         let text = std::fs::read_to_string(&self.log).expect("the log can be read");
         let events = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
-        let mut pods: BTreeMap<String, Value> = BTreeMap::new();
-        let mut counts = Vec::new();
+        let mut pods = Pods::default();
+        let mut all = Vec::new();
         // The last one may be torn.
         for event in events.map_while(Result::ok) {
             let pod = &event["object"];
             if event["type"] == "DELETED" {
-                pods.remove(&name(pod));
+                pods.0.remove(&name(pod));
             } else {
-                pods.insert(name(pod), pod.clone());
+                pods.0.insert(name(pod), pod.clone());
             }
-            let present = pods.values().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).count();
-            let ready = pods.values().filter(|pod| crate::is_ready(pod)).count();
-            counts.push(Count { present, ready });
+            all.push(pods.clone());
         }
-        counts.into_iter().skip_while(|count| count.ready < at_first).collect()
+        all.into_iter().skip_while(|pods| pods.ready() < at_first).collect()
     }
 }

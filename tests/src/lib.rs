@@ -190,6 +190,11 @@ impl Cluster {
         output(&mut self.client(Command::new("kubectl"), words))
     }
 
+    /// What an unmodified kubectl with these words answers, or how it failed.
+    pub fn try_kubectl(&self, words: &[&str]) -> Result<String, String> {
+        try_output(&mut self.client(Command::new("kubectl"), words))
+    }
+
     /// An object, or a list, as JSON.
     pub fn get(&self, words: &[&str]) -> Value {
         let words: Vec<&str> = [&["get", "-o", "json"], words].concat();
@@ -249,7 +254,8 @@ impl Drop for Cluster {
     }
 }
 
-fn is_ready(pod: &Value) -> bool {
+/// Whether a pod is ready, and stays.
+pub fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
     pod["metadata"]["deletionTimestamp"].is_null()
         && conditions

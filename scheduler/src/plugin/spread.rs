@@ -45,14 +45,22 @@ pub struct Prepared(Vec<Constraint>);
 impl Alike {
     fn holds(&self, namespace: &str, pod: &Needs) -> bool {
         !pod.leaving
-            && pod.namespace == namespace
             && match self {
                 Self::Owned(owner) => pod.owner.as_ref() == Some(owner),
                 Self::Selected(selector, equal) => {
-                    selector.as_ref().is_some_and(|selector| selector.matches(&pod.labels))
+                    pod.namespace == namespace
+                        && selector.as_ref().is_some_and(|selector| selector.matches(&pod.labels))
                         && equal.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
                 }
             }
+    }
+
+    /// How many pods of a node count. Those of one controller are counted as they come and go.
+    fn count(&self, namespace: &str, info: &NodeInfo) -> usize {
+        match self {
+            Self::Owned(owner) => info.owned_by(owner),
+            Self::Selected(..) => info.pods.values().filter(|pod| self.holds(namespace, pod)).count(),
+        }
     }
 }
 
@@ -109,11 +117,7 @@ pub fn prepare(pod: &Pod, needs: &Needs, snapshot: &Snapshot) -> Prepared {
             let counted = (selected || !*honour_affinity)
                 && (!*honour_taints || taints::filter(pod, needs, info).is_ok());
             if counted {
-                let alike = info
-                    .pods
-                    .values()
-                    .filter(|other| constraint.alike.holds(&needs.namespace, other))
-                    .count();
+                let alike = constraint.alike.count(&needs.namespace, info);
                 *constraint.counts.entry(value.to_owned()).or_default() +=
                     i64::try_from(alike).unwrap_or(i64::MAX);
             }
