@@ -1,5 +1,5 @@
 //! What is done to the machine: programs run, kernel settings written. Everything made here is undone by [`clean`],
-//! except kernel settings, which others may have come to rely on.
+//! except forwarding, which others (Docker, for one) may have come to rely on.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -23,12 +23,14 @@ pub const INTERFACE: &str = "skiff-dns";
 
 const BRIDGE_SETTING: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
-/// Kernel settings without which traffic does not flow, and whether we can do without.
-const SETTINGS: &[(&str, &str)] = &[
-    ("/proc/sys/net/ipv4/ip_forward", "1"),
-    // Node ports on 127.0.0.1; the rules keep others out of the loopback.
-    ("/proc/sys/net/ipv4/conf/all/route_localnet", "1"),
-];
+/// Without it the machine is no router.
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// Node ports on 127.0.0.1 need it. Our rules keep others out of the loopback, so it must not outlive them.
+const LOCAL_ROUTES: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
+
+/// Said on our interface when it was us who set [`LOCAL_ROUTES`]: like the setting, it lasts until the machine restarts.
+const WAS_OFF: &str = "route_localnet was off";
 
 /// Runs an nft transaction: all of it happens, or nothing.
 pub async fn transact(text: &str) -> Result<()> {
@@ -37,16 +39,18 @@ pub async fn transact(text: &str) -> Result<()> {
 
 /// Makes the machine ready. Tells whether pods of one bridge must be masqueraded to each other, for want of br_netfilter.
 pub async fn prepare(config: &Config) -> Result<bool> {
-    for (path, value) in SETTINGS {
-        set(path, value)?;
-    }
+    set(FORWARDING, "1")?;
     let bridged_replies_pass_rules = prepare_bridges().await;
     if !bridged_replies_pass_rules {
         tracing::warn!("no br_netfilter: pods see the node as the client of services on their own node");
     }
     if config.dns {
         make_interface(config.dns_ip, config.service_cidr).await?;
+        if !is(LOCAL_ROUTES, "1") {
+            run("ip", &["link", "set", INTERFACE, "alias", WAS_OFF], None).await?;
+        }
     }
+    set(LOCAL_ROUTES, "1")?;
     accept_in_docker(config.cluster_cidr).await;
     Ok(!bridged_replies_pass_rules)
 }
@@ -59,6 +63,9 @@ pub async fn clean() -> Result<()> {
         Err(error) => return Err(error),
     }
     if Path::new("/proc/sys/net/ipv4/conf").join(INTERFACE).exists() {
+        if run("ip", &["link", "show", INTERFACE], None).await?.contains(WAS_OFF) {
+            set(LOCAL_ROUTES, "0")?;
+        }
         run("ip", &["link", "delete", INTERFACE], None).await?;
     }
     docker::clean().await
@@ -102,8 +109,12 @@ async fn make_interface(dns: Ipv4Addr, services: Cidr) -> Result<()> {
     run("ip", &["route", "replace", &services, "dev", INTERFACE, "src", &source], None).await.map(drop)
 }
 
+fn is(path: &str, value: &str) -> bool {
+    std::fs::read_to_string(path).is_ok_and(|held| held.trim() == value)
+}
+
 fn set(path: &str, value: &str) -> Result<()> {
-    if std::fs::read_to_string(path).is_ok_and(|held| held.trim() == value) {
+    if is(path, value) {
         return Ok(());
     }
     std::fs::write(path, value).map_err(|source| Error::File { path: PathBuf::from(path), source })

@@ -142,6 +142,18 @@ impl Cluster {
         }
     }
 
+    /// Ends the process, and removes what it made; the engine stays.
+    pub fn down(&mut self) -> Result<String, String> {
+        if let Some(mut process) = self.process.take() {
+            process.stop();
+        }
+        let mut down = Command::new(bin("skiff"));
+        down.args(["down", "--purge", "--data-dir"])
+            .arg(self.dir.path())
+            .env("DOCKER_HOST", self.engine_host());
+        try_output(&mut down)
+    }
+
     /// The engine.
     pub fn engine(&self) -> &Engine {
         self.engine.as_ref().expect("a simulated cluster is not asked for its engine")
@@ -241,14 +253,7 @@ impl Drop for Cluster {
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("--- the end of skiff's log\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
         }
-        if let Some(mut process) = self.process.take() {
-            process.stop();
-        }
-        let mut down = Command::new(bin("skiff"));
-        down.args(["down", "--purge", "--data-dir"])
-            .arg(self.dir.path())
-            .env("DOCKER_HOST", self.engine_host());
-        if let Err(error) = try_output(&mut down) {
+        if let Err(error) = self.down() {
             eprintln!("skiff down failed: {error}");
         }
     }

@@ -15,8 +15,8 @@ use crate::output;
 /// The address of the machine on its outside interface, `eth0`, a bridge with nothing behind it at first.
 pub const ADDRESS: &str = "198.51.100.10";
 
-/// The next machine: the default route leads there, and it is the resolver that `/etc/resolv.conf` names. Nobody is
-/// there unless the test makes [`Place::outside`](crate::Place::outside).
+/// The next machine: the default route leads there. Nobody is there unless the test makes
+/// [`Place::outside`](crate::Place::outside); then it is the resolver of ours too.
 pub const GATEWAY: &str = "198.51.100.1";
 
 thread_local! {
@@ -42,7 +42,14 @@ pub fn enter() {
     own_mounts().expect("the test's own mounts need root");
 }
 
-/// `/sys` of this network (settings of its interfaces are files there), and a resolver of the test's own.
+/// Names a resolver in `/etc/resolv.conf`.
+pub fn resolve_by(address: &str) {
+    std::fs::write("/etc/resolv.conf", format!("nameserver {address}\n"))
+        .expect("the file is the test's own");
+}
+
+/// `/sys` of this network (settings of its interfaces are files there), and a resolver of the test's own: nobody, who
+/// says so at once. The engine asks it for names of registries before it asks the one that stands in for them.
 fn own_mounts() -> std::io::Result<()> {
     let none: Option<&str> = None;
     let dir = tempfile::tempdir()?.keep();
@@ -55,7 +62,7 @@ fn own_mounts() -> std::io::Result<()> {
     bind(&dir, groups)?;
     umount2(&dir, MntFlags::MNT_DETACH)?;
     let resolver = dir.join("resolv.conf");
-    std::fs::write(&resolver, format!("nameserver {GATEWAY}\n"))?;
+    std::fs::write(&resolver, "nameserver 127.0.0.1\n")?;
     bind(&resolver, Path::new("/etc/resolv.conf"))?;
     // The mount keeps the file when its name goes.
     std::fs::remove_file(&resolver)?;

@@ -31,6 +31,7 @@ impl Place {
             ip(&format!("address add {}/24 dev outside", machine::GATEWAY));
             ip("link set outside up");
         });
+        machine::resolve_by(machine::GATEWAY);
         outside
     }
 

@@ -5,11 +5,14 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use skiff_tests::machine::{ADDRESS, GATEWAY};
-use skiff_tests::{Cluster, Engine, Place, Registry, eventually, http_get, ip, output, registry, repository};
+use skiff_tests::{
+    Cluster, Engine, Place, Process, Registry, eventually, http_get, ip, output, registry, repository,
+};
 
 /// The address that the resolver outside gives for [`KNOWN`].
 const ELSEWHERE: [u8; 4] = [203, 0, 113, 77];
@@ -117,13 +120,15 @@ impl World {
 
 #[test]
 fn services_answer_on_their_addresses_from_everywhere() {
-    let world = world();
+    let mut world = world();
     addresses(&world);
     hairpin(&world);
     sources(&world);
     affinity(&world);
     refusals(&world);
     datagrams(&world);
+    changes(&world);
+    leftovers(&mut world);
 }
 
 fn selecting_web(more: Value) -> Value {
@@ -237,7 +242,7 @@ fn refusals(world: &World) {
     let empty = format!("{}:80", world.cluster_ip("empty"));
     let empty_port = format!("{ADDRESS}:{}", world.node_port("empty"));
     eventually("the empty service to be known", 10, || {
-        let rules = output(std::process::Command::new("nft").args(["list", "table", "ip", "skiff"]));
+        let rules = output(Command::new("nft").args(["list", "table", "ip", "skiff"]));
         if rules.contains(empty.trim_end_matches(":80")) { Ok(()) } else { Err(rules) }
     });
     for nobody in [empty.clone(), empty_port.clone(), "10.96.77.77:80".to_owned()] {
@@ -307,6 +312,68 @@ fn datagrams(world: &World) {
             other => Err(other),
         });
     }
+}
+
+/// A change of one Service touches the rules of no other.
+fn changes(world: &World) {
+    let service = |number: usize| {
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("many-{number}")},
+            "spec": selecting_web(json!({})),
+        })
+    };
+    let services: Vec<Value> = (0..100).map(service).collect();
+    world.cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": services}));
+    let rules = || output(Command::new("nft").args(["list", "table", "ip", "skiff"]));
+    eventually("the rules of all services", 30, || {
+        let known = rules().matches("chain c-default/many-").count();
+        if known == services.len() { Ok(()) } else { Err(known.to_string()) }
+    });
+    let log = world.cluster.dir().join("changes");
+    let mut command = Command::new("nft");
+    command.arg("monitor");
+    let monitor = Process::start(command, &log);
+    let seen = || std::fs::read_to_string(&log).unwrap();
+    // Something of our own tells when the monitor has begun.
+    eventually("the monitor", 10, || {
+        output(Command::new("nft").args(["add", "table", "ip", "begun"]));
+        output(Command::new("nft").args(["delete", "table", "ip", "begun"]));
+        if seen().contains("delete table ip begun") { Ok(()) } else { Err(seen()) }
+    });
+    world.cluster.ctl(&["label", "pod", &world.web[1], "alone=yes"]);
+    let mine = "default/alone/tcp/80";
+    eventually("the change", 10, || {
+        let text = seen();
+        let chains = text.matches("add rule ip skiff").count();
+        if chains > 0 && text.contains(mine) { Ok(()) } else { Err(text) }
+    });
+    let text = seen();
+    let others: Vec<&str> =
+        text.lines().filter(|line| line.contains("ip skiff") && !line.contains(mine)).collect();
+    assert!(others.is_empty(), "{others:?}");
+    drop(monitor);
+}
+
+/// `skiff down` leaves the engine and nothing else.
+fn leftovers(world: &mut World) {
+    let said = |program: &str, words: &str| output(Command::new(program).args(words.split(' ')));
+    assert!(said("ip", "link").contains("skiff-"));
+    assert!(said("nft", "list tables").contains("skiff"));
+    world.cluster.down().unwrap();
+    let docker = |words: &str| output(world.cluster.engine().docker().args(words.split(' ')));
+    assert_eq!(docker("ps -aq"), "");
+    for (what, left) in [
+        ("networks", docker("network ls")),
+        ("interfaces", said("ip", "link")),
+        ("routes", said("ip", "route")),
+        ("tables", said("nft", "list tables")),
+        ("rules", said("iptables", "-S")),
+    ] {
+        assert!(!left.contains("skiff") && !left.contains("10.96."), "{what}: {left}");
+    }
+    let local = std::fs::read_to_string("/proc/sys/net/ipv4/conf/all/route_localnet").unwrap();
+    assert_eq!(local.trim(), "0", "without the rules the loopback must be closed again");
+    assert!(!world.cluster.dir().join("pki").exists());
 }
 
 #[test]
