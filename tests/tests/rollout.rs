@@ -84,13 +84,16 @@ fn a_run_makes_pods_that_are_replaced_and_scaled() {
     pods_of_a_run(&cluster);
 }
 
+/// A part of a test, on the cluster of the whole.
+type Part = fn(&Cluster);
+
 /// What a Deployment goes through is the same whatever runs its pods; without an engine it goes quickly.
 #[test]
 fn rollouts_are_followed_undone_restarted_and_held_back() {
     let cluster = Cluster::simulated(&[]);
     cluster.ctl(&["run", "my-nginx", "--image=nginx", "--replicas=2"]);
     cluster.ready_pods("app=my-nginx", 2, 60);
-    let parts: [(&str, fn(&Cluster)); 5] = [
+    let parts: [(&str, Part); 5] = [
         ("revisions", revisions),
         ("restarts", restarts),
         ("pauses", pauses),
