@@ -255,7 +255,7 @@ impl Worker {
             self.adopt(observed);
         }
         self.memory.opening = match self.memory.stage {
-            Stage::Syncing => serving::opening(&self.services(), &self.pod, observed, now),
+            Stage::Syncing => serving::opening(|| self.services(), &self.pod, observed, now),
             _ => BTreeSet::new(),
         };
         self.memory.probes = self.probes.results().into_iter().collect();

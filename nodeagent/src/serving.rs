@@ -73,7 +73,7 @@ pub fn opening(
     let young: BTreeSet<String> = young.map(|found| found.id.clone()).collect();
     // Where nothing can be told (no process, not of this machine) nobody waits.
     let Some(pid) = observed.live_sandbox().and_then(|sandbox| sandbox.pid) else { return BTreeSet::new() };
-    if young.is_empty() || ports(services, pod).is_subset(&listening(pid)) {
+    if young.is_empty() || ports(&services(), pod).is_subset(&listening(pid)) {
         return BTreeSet::new();
     }
     young
