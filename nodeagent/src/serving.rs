@@ -61,7 +61,7 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
 
 /// The containers (by id) that run and are not ready yet, only because nobody can connect.
 pub fn opening(
-    services: &[Arc<Service>],
+    services: impl FnOnce() -> Vec<Arc<Service>>,
     pod: &Pod,
     observed: &Observed,
     now: Timestamp,
