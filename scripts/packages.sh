@@ -30,6 +30,11 @@ for purpose in "$@"; do
             command -v kubectl >/dev/null 2>&1 || missing+=(kubernetes-client)
             need busybox busybox-static
             need nginx nginx-light
+            # The Python and JavaScript clients come from their own indexes: tests/clients/install.sh.
+            need python3 python3
+            python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+            need node nodejs
+            need npm npm
             ;;
         *) echo "packages.sh: unknown purpose $purpose (build, engine, test)" >&2; exit 2 ;;
     esac

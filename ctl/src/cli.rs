@@ -65,6 +65,19 @@ pub struct Globals {
     pub verbosity: u8,
 }
 
+impl Cli {
+    /// The global flags, without those whose name means something else to the command.
+    pub fn globals(&self) -> Globals {
+        let mut globals = self.globals.clone();
+        if let Command::Create(create) = &self.command
+            && create.names_users()
+        {
+            globals.user = None;
+        }
+        globals
+    }
+}
+
 impl Globals {
     /// What these flags say about the connection.
     pub fn overrides(&self) -> Overrides {
@@ -206,5 +219,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bindings_users_are_not_the_connections() {
+        let parse = |words: &str| Cli::try_parse_from(words.split(' ')).expect("valid").globals().user;
+        assert_eq!(parse("ctl create clusterrolebinding x --clusterrole=y --user=jane --user=joe"), None);
+        assert_eq!(parse("ctl get pods --user=jane").as_deref(), Some("jane"));
     }
 }

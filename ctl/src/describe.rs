@@ -1,12 +1,15 @@
 //! `describe`: an object as a page of text. Pure; what it needs besides the object is gathered by the command.
 
+mod access;
 mod container;
+mod data;
 mod events;
 mod generic;
 mod node;
 mod page;
 mod pod;
 mod service;
+mod volume;
 mod workload;
 
 use jiff::Timestamp;
@@ -28,15 +31,31 @@ pub struct Related {
 /// The page of an object.
 pub fn render(object: &Value, related: &Related) -> String {
     let mut page = Page::default();
-    match object["kind"].as_str().unwrap_or_default() {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    match kind {
         "Pod" => pod::describe(&mut page, object),
         "Deployment" => workload::deployment(&mut page, object, related),
         "ReplicaSet" => workload::replica_set(&mut page, object),
         "Service" => service::describe(&mut page, object, related),
         "Node" => node::describe(&mut page, object, related),
+        "Secret" => data::secret(&mut page, object),
+        "ConfigMap" => data::config_map(&mut page, object),
+        "Role" | "ClusterRole" => access::role(&mut page, object),
+        "RoleBinding" | "ClusterRoleBinding" => access::binding(&mut page, object),
+        "ServiceAccount" => access::service_account(&mut page, object),
         _ => generic::describe(&mut page, object),
     }
-    events::describe(&mut page, related);
+    // Kinds that nothing reports on have no events to show.
+    if !matches!(kind, "Secret" | "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding") {
+        events::describe(&mut page, related);
+    }
+    page.render()
+}
+
+/// A pod template, as `rollout history` shows it.
+pub fn template(template: &Value) -> String {
+    let mut page = Page::default();
+    workload::template(&mut page, template);
     page.render()
 }
 

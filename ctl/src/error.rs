@@ -16,10 +16,15 @@ pub enum Error {
         doing: Option<String>,
     },
     /// No answer from the server.
-    #[error("{}", transport_text(.0))]
-    Transport(#[source] Box<kube::Error>),
+    #[error("{}", transport_text(.server, .source))]
+    Transport {
+        /// Which server, as `https://127.0.0.1:6443`; empty if that is not known.
+        server: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
     /// The kubeconfig cannot be used.
-    #[error("error: {0}")]
+    #[error("error: {}", kubeconfig_text(.0))]
     Kubeconfig(#[source] Box<kube::config::KubeconfigError>),
     /// A file or stream cannot be read or written.
     #[error("error: {}: {source}", path.display())]
@@ -60,6 +65,27 @@ impl Error {
         }
     }
 
+    /// Says which server gave no answer.
+    pub fn of_server(self, address: &str) -> Self {
+        match self {
+            Error::Transport { source, .. } => Error::Transport { server: address.to_owned(), source },
+            other => other,
+        }
+    }
+
+    /// What a person can do about it, where the sentence itself does not say.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self.code()? {
+            401 => Some(
+                "The server did not accept these credentials: choose others with --context, --kubeconfig or --token, or have them renewed.",
+            ),
+            403 => Some(
+                "`ctl auth can-i --list` shows what you may do; an administrator grants more with a RoleBinding or ClusterRoleBinding.",
+            ),
+            _ => None,
+        }
+    }
+
     /// The HTTP code of the server's refusal, if it was one.
     pub fn code(&self) -> Option<u16> {
         match self {
@@ -91,7 +117,7 @@ impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Error::Status { status, doing: None },
-            other => Error::Transport(Box::new(other)),
+            other => Error::Transport { server: String::new(), source: Box::new(other) },
         }
     }
 }
@@ -128,8 +154,27 @@ fn join_nonempty(field: &str, message: &str) -> String {
     if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") }
 }
 
-/// The whole chain of causes, since the outermost one ("ServiceError") says nothing.
-fn transport_text(error: &kube::Error) -> String {
+/// kubectl's words where it has some, and what to do.
+fn kubeconfig_text(error: &kube::config::KubeconfigError) -> String {
+    use kube::config::KubeconfigError as Why;
+    match error {
+        Why::LoadContext(name) => {
+            format!("context \"{name}\" does not exist; `ctl config get-contexts` lists those that do")
+        }
+        Why::CurrentContextNotSet => {
+            "the kubeconfig names no current context; choose one with --context or `ctl config use-context`"
+                .to_owned()
+        }
+        Why::ReadConfig(source, path) => {
+            format!("the kubeconfig {} cannot be read: {source}", path.display())
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A sentence for the failures that people meet, with what to do; for others the whole chain of causes, since the
+/// outermost one ("ServiceError") says nothing.
+fn transport_text(server: &str, error: &kube::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next: Option<&dyn std::error::Error> = Some(error);
     let mut refused = false;
@@ -144,9 +189,27 @@ fn transport_text(error: &kube::Error) -> String {
         next = current.source();
     }
     let chain = parts.join(": ");
+    let host = server.split_once("://").map_or(server, |(_, host)| host).trim_end_matches('/');
+    let server = if host.is_empty() { "the server" } else { host };
     if refused {
         return format!(
-            "The connection to the server was refused - did you specify the right host or port? ({chain})"
+            "The connection to the server {host} was refused - did you specify the right host or port? Does the cluster run there?"
+        );
+    }
+    let last = parts.last().map_or("", String::as_str);
+    if chain.contains("dns error") {
+        return format!(
+            "Unable to connect to the server: {server} cannot be found ({last}); check the name in the kubeconfig"
+        );
+    }
+    if chain.contains("certificate") || chain.contains("UnknownIssuer") {
+        return format!(
+            "Unable to connect to the server: its certificate is not trusted ({last}); the kubeconfig's certificate-authority must be that of {server}"
+        );
+    }
+    if chain.contains("invalid HTTP version") {
+        return format!(
+            "Unable to connect to the server: {server} does not answer in HTTP; is it https:// instead?"
         );
     }
     format!("Unable to connect to the server: {chain}")

@@ -73,7 +73,10 @@ pub struct Overrides {
 /// The connection that flags and files describe.
 pub async fn config(overrides: &Overrides) -> Result<Config> {
     let files = paths(overrides.file.as_deref());
-    let mut config = if files.is_empty() {
+    let merged = load(overrides.file.as_deref())?;
+    // Files without any cluster (`--kubeconfig /dev/null`) leave all to the flags, as with kubectl.
+    let bare = merged.contexts.is_empty() && merged.current_context.is_none() && overrides.server.is_some();
+    let mut config = if files.is_empty() || bare {
         match (&overrides.server, Config::incluster()) {
             (Some(server), _) => Config::new(uri(server)?),
             (None, Ok(config)) => config,
@@ -89,7 +92,6 @@ pub async fn config(overrides: &Overrides) -> Result<Config> {
             cluster: overrides.cluster.clone(),
             user: overrides.user.clone(),
         };
-        let merged = load(overrides.file.as_deref())?;
         Config::from_custom_kubeconfig(merged, &options)
             .await
             .map_err(|error| Error::Kubeconfig(Box::new(error)))?

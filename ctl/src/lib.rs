@@ -23,9 +23,12 @@ pub mod rest;
 pub mod rollout;
 pub mod select;
 pub mod session;
+pub mod suggest;
 pub mod table;
 pub mod term;
 pub mod watch;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
@@ -44,7 +47,7 @@ where
             return if error.use_stderr() { 1 } else { 0 };
         }
     };
-    let session = session::Session::new(parsed.globals);
+    let session = session::Session::new(parsed.globals());
     match parsed.command.run(&session).await {
         Ok(()) => 0,
         Err(error) => {
@@ -54,9 +57,18 @@ where
     }
 }
 
-/// Tells a person about an error, once.
+/// Whether advice was given: of ten refusals for one reason, the first is enough.
+static ADVISED: AtomicBool = AtomicBool::new(false);
+
+/// Tells a person about an error, once, and what to do about it.
 pub(crate) fn report(error: &Error) {
-    if !matches!(error, Error::Exit(_)) {
-        term::err(error.to_string());
+    if matches!(error, Error::Exit(_)) {
+        return;
+    }
+    term::err(error.to_string());
+    if let Some(advice) = error.advice()
+        && !ADVISED.swap(true, Ordering::Relaxed)
+    {
+        term::err(advice);
     }
 }

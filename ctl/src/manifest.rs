@@ -224,8 +224,9 @@ fn parse_one(text: &str) -> Result<Value, Flaw> {
                 .filter(|(line, _)| *line > 0);
             let message = error.to_string();
             // The renderer may repeat the place, relative to the document; the absolute one is given already.
-            let message =
-                message.split(" at line ").next().unwrap_or(&message).trim_end_matches([',', ' ']).to_owned();
+            let message = message.split(" at line ").next().unwrap_or(&message).trim_end_matches([',', ' ']);
+            // The parser's advice to programmers is of no use to who wrote the file.
+            let message = message.split(", set ").next().unwrap_or(message).to_owned();
             Err(Flaw { at, message })
         }
     }

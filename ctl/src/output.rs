@@ -69,6 +69,10 @@ impl FromStr for Output {
                 )
                 .map(Output::Columns)
             }
+            "go-template" | "go-template-file" | "template" | "templatefile" => {
+                Err(format!("output format \"{format}\" is not implemented: use jsonpath or custom-columns"))
+            }
+            "kyaml" => Err("output format \"kyaml\" is not implemented: use yaml".to_owned()),
             _ => Err(format!(
                 "unable to match a printer suitable for the output format \"{text}\", allowed formats are: {FORMATS}"
             )),
@@ -151,13 +155,28 @@ pub fn custom_columns(columns: &[(String, Template)], object: &Value, header: bo
             .iter()
             .map(|(_, path)| {
                 let values = path.find(item).unwrap_or_default();
-                let texts: Vec<String> = values.into_iter().map(cell).collect();
+                let texts: Vec<String> =
+                    values.into_iter().map(|value| go(value).unwrap_or_else(|| cell(value))).collect();
                 Ok(if texts.is_empty() { "<none>".to_owned() } else { texts.join(",") })
             })
             .collect();
         table.row(cells?);
     }
     Ok(table)
+}
+
+/// A mapping or list as Go prints it: `map[a:1 b:2]`, `[a b]`.
+fn go(value: &Value) -> Option<String> {
+    let plain = |value: &Value| go(value).unwrap_or_else(|| cell(value));
+    match value {
+        Value::Object(map) => {
+            let pairs: Vec<String> =
+                map.iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect();
+            Some(format!("map[{}]", pairs.join(" ")))
+        }
+        Value::Array(list) => Some(format!("[{}]", list.iter().map(plain).collect::<Vec<_>>().join(" "))),
+        _ => None,
+    }
 }
 
 /// JSON as kubectl writes it: keys sorted, four blanks deep.

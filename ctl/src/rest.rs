@@ -111,12 +111,17 @@ pub fn encode(text: &str) -> String {
 #[derive(Clone)]
 pub struct Rest {
     client: kube::Client,
+    server: String,
 }
 
 impl Rest {
-    /// Wraps a client.
-    pub fn new(client: kube::Client) -> Self {
-        Rest { client }
+    /// Wraps a client of the server at this address, which failures name.
+    pub fn new(client: kube::Client, server: String) -> Self {
+        Rest { client, server }
+    }
+
+    fn failed(&self, error: kube::Error) -> Error {
+        Error::from(error).of_server(&self.server)
     }
 
     /// The client itself, for what kube does well: exec, attach, port-forward.
@@ -135,12 +140,13 @@ impl Rest {
 
     /// Sends a request and reads the answer as bytes.
     pub async fn bytes(&self, call: Call) -> Result<Bytes> {
-        let response = self.client.send(call.into_request()?.map(kube::client::Body::from)).await?;
+        let request = call.into_request()?.map(kube::client::Body::from);
+        let response = self.client.send(request).await.map_err(|error| self.failed(error))?;
         let (parts, body) = response.into_parts();
         for warning in warnings(&parts.headers) {
             term::warn(warning);
         }
-        let body = body.collect().await?.to_bytes();
+        let body = body.collect().await.map_err(|error| self.failed(error))?.to_bytes();
         if parts.status.is_success() {
             return Ok(body);
         }
@@ -149,7 +155,7 @@ impl Rest {
 
     /// Sends a request and hands the body over as it arrives.
     pub async fn stream(&self, call: Call) -> Result<impl AsyncBufRead + use<>> {
-        Ok(self.client.request_stream(call.into_request()?).await?)
+        self.client.request_stream(call.into_request()?).await.map_err(|error| self.failed(error))
     }
 
     /// Watches: one event an item, as (`ADDED`…, object).

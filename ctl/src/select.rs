@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{self, Document};
 use crate::rest::Call;
 use crate::session::Session;
+use crate::suggest;
 
 /// `-f` and `-R`.
 #[derive(Debug, Clone, Default, Args)]
@@ -116,14 +117,17 @@ pub async fn targets(session: &Session, args: &[String]) -> Result<Vec<Target>> 
 
 /// The kind of a document, or kubectl's words that there is none.
 pub async fn kind_of<'a>(session: &'a Session, document: &Document) -> Result<&'a Kind> {
-    session.kinds().await?.of(document.api_version(), document.kind()).ok_or_else(|| {
+    let kinds = session.kinds().await?;
+    kinds.of(document.api_version(), document.kind()).ok_or_else(|| {
+        let advice = suggest::kind(kinds, document.api_version(), document.kind());
         Error::usage(format!(
-            "resource mapping not found for name: \"{}\" namespace: \"{}\" from \"{}\": no matches for kind \"{}\" in version \"{}\"\nensure CRDs are installed first",
+            "resource mapping not found for name: \"{}\" namespace: \"{}\" from \"{}\": no matches for kind \"{}\" in version \"{}\"\n{}",
             document.name(),
             document.namespace().unwrap_or_default(),
             document.source,
             document.kind(),
             document.api_version(),
+            advice.unwrap_or_else(|| "ensure CRDs are installed first".to_owned()),
         ))
     })
 }

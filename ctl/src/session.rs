@@ -29,8 +29,16 @@ impl Session {
     /// Over a client made elsewhere (a test's).
     pub fn with_client(globals: Globals, client: kube::Client) -> Self {
         let namespace = client.default_namespace().to_owned();
-        let connected = Connected { rest: Rest::new(client), namespace };
+        let connected = Connected { rest: Rest::new(client, String::new()), namespace };
         Session { globals, connected: OnceCell::new_with(Some(connected)), kinds: OnceCell::new() }
+    }
+
+    /// The same connection, with nothing known of the server's kinds.
+    pub async fn afresh(&self) -> Result<Self> {
+        let Connected { rest, namespace } = self.connected().await?;
+        let connected = Connected { rest: rest.clone(), namespace: namespace.clone() };
+        let globals = self.globals.clone();
+        Ok(Session { globals, connected: OnceCell::new_with(Some(connected)), kinds: OnceCell::new() })
     }
 
     /// The global flags.
@@ -43,7 +51,8 @@ impl Session {
             .get_or_try_init(|| async {
                 let config = kubeconfig::config(&self.globals.overrides()).await?;
                 let namespace = config.default_namespace.clone();
-                Ok(Connected { rest: Rest::new(kube::Client::try_from(config)?), namespace })
+                let server = config.cluster_url.to_string();
+                Ok(Connected { rest: Rest::new(kube::Client::try_from(config)?, server), namespace })
             })
             .await
     }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-/// Every kubectl that `SKIFF_KUBECTLS` lists (paths between colons), or else those on PATH: `kubectl`, and any whose
+/// Every kubectl that `SKIFF_TEST_KUBECTLS` lists (paths between colons), or else those on PATH: `kubectl`, and any whose
 /// name goes on with a version.
 pub fn kubectls() -> Vec<PathBuf> {
-    if let Some(list) = std::env::var_os("SKIFF_KUBECTLS") {
+    if let Some(list) = std::env::var_os("SKIFF_TEST_KUBECTLS") {
         return std::env::split_paths(&list).collect();
     }
     let mut found: Vec<PathBuf> = Vec::new();

@@ -1,30 +1,17 @@
 //! An unmodified kubectl, the oldest and the newest at hand, plays a session of some 150 commands.
 //!
-//! `SKIFF_TEST_KUBECTLS` names the programs, separated by colons; without it they are `kubectl` and `kubectl.1.NN` on PATH.
+//! `SKIFF_TEST_KUBECTLS` may name the programs, separated by colons.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use skiff_tests::{Cluster, output, repository, session};
+use skiff_tests::{Cluster, kubectls, output, repository, session};
 
 /// Kubectls at hand, by minor version.
 fn at_hand() -> BTreeMap<u64, PathBuf> {
-    let named: Vec<PathBuf> = match std::env::var_os("SKIFF_TEST_KUBECTLS") {
-        Some(list) => std::env::split_paths(&list).collect(),
-        None => {
-            let folders = std::env::var_os("PATH").unwrap_or_default();
-            let names =
-                std::iter::once("kubectl".to_owned()).chain((27..60).map(|n| format!("kubectl.1.{n}")));
-            let names: Vec<String> = names.collect();
-            std::env::split_paths(&folders)
-                .flat_map(|folder| names.iter().map(move |name| folder.join(name)).collect::<Vec<_>>())
-                .filter(|path| path.is_file())
-                .collect()
-        }
-    };
-    let versions = named.into_iter().map(|path| (minor(&path), path));
+    let versions = kubectls().into_iter().map(|path| (minor(&path), path));
     versions.filter(|(minor, _)| *minor >= 27).collect()
 }
 

@@ -14,6 +14,7 @@ use crate::output::Output;
 use crate::rest::Call;
 use crate::select::{self, FileArgs};
 use crate::session::Session;
+use crate::suggest;
 use crate::term;
 
 /// Ownership of fields is kept under kubectl's names, so that the two can be used in turns on one object.
@@ -113,8 +114,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         if matches!(&result, Err(Error::Usage(text)) if text.starts_with("resource mapping not found"))
             && fresh_kinds.is_none()
         {
-            fresh_kinds =
-                Some(Session::with_client(session.globals().clone(), session.rest().await?.client()));
+            fresh_kinds = Some(session.afresh().await?);
         }
         if let (Some(fresh), Err(Error::Usage(_))) = (&fresh_kinds, &result) {
             result = one(&args, fresh, document).await;
@@ -122,7 +122,8 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         if let Err(error) = result {
             failed = true;
             crate::report(&error);
-            if matches!(error, Error::Transport(_) | Error::Kubeconfig(_)) {
+            suggest::advise(session, document, &error).await;
+            if matches!(error, Error::Transport { .. } | Error::Kubeconfig(_)) {
                 break;
             }
         }

@@ -122,30 +122,46 @@ async fn whoami(session: &Session) -> Result<()> {
 async fn rules(session: &Session) -> Result<()> {
     let namespace = session.namespace().await?;
     let answer = review(session, "SelfSubjectRulesReview", "v1", json!({"namespace": namespace})).await?;
-    let list = |rule: &Value, key: &str| -> String {
-        let values: Vec<&str> =
-            rule[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        format!("[{}]", values.join(" "))
-    };
     let mut table = Table::new();
     table.row(["Resources", "Non-Resource URLs", "Resource Names", "Verbs"]);
-    for rule in answer["status"]["resourceRules"].as_array().into_iter().flatten() {
-        let group = rule["apiGroups"][0].as_str().filter(|group| !group.is_empty());
-        let resources = list(rule, "resources");
-        let resources = match group {
-            Some(group) => resources
-                .trim_matches(['[', ']'])
-                .split(' ')
-                .map(|name| format!("{name}.{group}"))
-                .collect::<Vec<_>>()
-                .join(","),
-            None => resources.trim_matches(['[', ']']).replace(' ', ","),
-        };
-        table.row([resources, "[]".to_owned(), list(rule, "resourceNames"), list(rule, "verbs")]);
-    }
-    for rule in answer["status"]["nonResourceRules"].as_array().into_iter().flatten() {
-        table.row([String::new(), list(rule, "nonResourceURLs"), "[]".to_owned(), list(rule, "verbs")]);
-    }
+    rule_rows(&answer["status"]).into_iter().for_each(|row| {
+        table.row(row);
+    });
     term::out(table.render());
     Ok(())
+}
+
+/// A row for each resource and for each path.
+///
+/// Upstream: `kubectl/pkg/describe/describe.go` `printPolicyRule` over rules broken down to one resource or path each.
+fn rule_rows(status: &Value) -> Vec<[String; 4]> {
+    let texts = |rule: &Value, key: &str| -> Vec<String> {
+        rule[key].as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+    };
+    let list = |rule: &Value, key: &str| format!("[{}]", texts(rule, key).join(" "));
+    let mut rows = Vec::new();
+    for rule in status["resourceRules"].as_array().into_iter().flatten() {
+        for group in texts(rule, "apiGroups") {
+            for resource in texts(rule, "resources") {
+                let name = if group.is_empty() { resource } else { format!("{resource}.{group}") };
+                rows.push([name, "[]".to_owned(), list(rule, "resourceNames"), list(rule, "verbs")]);
+            }
+        }
+    }
+    for rule in status["nonResourceRules"].as_array().into_iter().flatten() {
+        for path in texts(rule, "nonResourceURLs") {
+            rows.push([String::new(), format!("[{path}]"), "[]".to_owned(), list(rule, "verbs")]);
+        }
+    }
+    // Those with most verbs first, then by name; paths after resources.
+    rows.sort_by_key(|[name, path, names, verbs]| {
+        (
+            name.is_empty(),
+            std::cmp::Reverse(verbs.split(' ').count()),
+            name.clone(),
+            path.clone(),
+            names.clone(),
+        )
+    });
+    rows
 }

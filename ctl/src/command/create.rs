@@ -2,16 +2,24 @@
 
 mod data;
 mod deployment;
+mod ingress;
+mod job;
+mod policy;
 mod rbac;
 mod secret;
+mod service;
 
 use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
 pub use data::Data;
+pub use ingress::IngressArgs;
+pub use job::{CronJobArgs, JobArgs};
+pub use policy::{BudgetArgs, PriorityArgs, QuotaArgs};
 pub use rbac::{Binding, Rule};
 pub use secret::SecretSort;
+pub use service::ServiceSort;
 
 use super::apply::field_validation;
 use crate::cli::DryRun;
@@ -22,6 +30,7 @@ use crate::output::Output;
 use crate::rest::Call;
 use crate::select::{self, FileArgs};
 use crate::session::Session;
+use crate::suggest;
 use crate::term;
 
 /// Flags of `create`.
@@ -101,6 +110,30 @@ pub enum What {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// A Service
+    #[command(visible_alias = "svc")]
+    Service {
+        /// Which sort
+        #[command(subcommand)]
+        sort: ServiceSort,
+    },
+    /// A Job
+    Job(JobArgs),
+    /// A CronJob
+    #[command(visible_alias = "cj")]
+    Cronjob(CronJobArgs),
+    /// An Ingress
+    #[command(visible_alias = "ing")]
+    Ingress(IngressArgs),
+    /// A ResourceQuota
+    #[command(visible_alias = "resourcequota")]
+    Quota(QuotaArgs),
+    /// A PodDisruptionBudget
+    #[command(visible_alias = "pdb")]
+    Poddisruptionbudget(BudgetArgs),
+    /// A PriorityClass
+    #[command(visible_alias = "pc")]
+    Priorityclass(PriorityArgs),
     /// A ServiceAccount
     #[command(visible_alias = "sa")]
     Serviceaccount {
@@ -152,6 +185,13 @@ pub enum What {
     },
 }
 
+impl Args {
+    /// Whether `--user` names subjects of a binding.
+    pub fn names_users(&self) -> bool {
+        matches!(&self.what, Some(What::Rolebinding { .. } | What::Clusterrolebinding { .. }))
+    }
+}
+
 /// Does it.
 pub async fn run(args: Args, session: &Session) -> Result<()> {
     let Some(what) = args.what else { return from_files(&args.files, &args.how, session).await };
@@ -173,9 +213,10 @@ async fn from_files(files: &FileArgs, how: &How, session: &Session) -> Result<()
         return Err(Error::usage("no objects passed to create"));
     }
     for document in manifests.documents {
-        if let Err(error) = make_document(how, session, document).await {
+        if let Err(error) = make_document(how, session, document.clone(), "created").await {
             failed = true;
             crate::report(&error);
+            suggest::advise(session, &document, &error).await;
         }
     }
     if failed { Err(Error::Exit(1)) } else { Ok(()) }
@@ -183,14 +224,20 @@ async fn from_files(files: &FileArgs, how: &How, session: &Session) -> Result<()
 
 /// Creates an object that flags describe and says so.
 pub async fn make(how: &How, session: &Session, object: Value) -> Result<()> {
-    make_document(how, session, Document { source: "flags".to_owned(), line: 1, object }).await
+    make_and_say(how, session, object, "created").await
 }
 
-async fn make_document(how: &How, session: &Session, document: Document) -> Result<()> {
+/// Creates an object that flags describe and says so in the command's own word.
+pub async fn make_and_say(how: &How, session: &Session, object: Value, done: &str) -> Result<()> {
+    let document = Document { source: "flags".to_owned(), line: 1, object };
+    make_document(how, session, document, done).await
+}
+
+async fn make_document(how: &How, session: &Session, document: Document, done: &str) -> Result<()> {
     // A client's dry run of flags needs no server at all, as long as nothing asks for the kind's names.
     let (made, title) = create(how, session, document).await?;
     match &how.output {
-        None => term::out(format!("{title} created{}", how.dry_run.suffix())),
+        None => term::out(format!("{title} {done}{}", how.dry_run.suffix())),
         Some(output) => output.print(&made, title.split_once('/').map_or("", |(kind, _)| kind))?,
     }
     Ok(())
@@ -246,6 +293,13 @@ async fn build(what: &What, session: &Session) -> Result<Value> {
             object
         }
         What::Secret { sort } => secret::secret(sort)?,
+        What::Service { sort } => service::service(sort)?,
+        What::Job(args) => job::job(args, session).await?,
+        What::Cronjob(args) => job::cron_job(args),
+        What::Ingress(args) => ingress::ingress(args)?,
+        What::Quota(args) => policy::quota(args)?,
+        What::Poddisruptionbudget(args) => policy::budget(args)?,
+        What::Priorityclass(args) => policy::priority(args),
         What::Deployment { name, image, replicas, port, command } => {
             deployment::deployment(name, image, *replicas, *port, command)
         }

@@ -5,25 +5,16 @@ use serde_json::Value;
 use crate::describe::{self, Related};
 use crate::error::{Error, Result};
 use crate::rest::Call;
-use crate::select::{self, FileArgs, Item, Selection};
+use crate::select::{self, Item, Selection};
 use crate::session::Session;
 use crate::term;
 
 /// Flags of `describe`.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
-    /// TYPE [NAME or beginning of a name], TYPE/NAME
-    #[arg(value_name = "TYPE[/NAME]")]
-    pub args: Vec<String>,
-    /// The objects of these manifests
+    /// The objects; a name may be the beginning of several
     #[command(flatten)]
-    pub files: FileArgs,
-    /// Only objects whose labels match
-    #[arg(long, short = 'l')]
-    pub selector: Option<String>,
-    /// In all namespaces
-    #[arg(long, short = 'A')]
-    pub all_namespaces: bool,
+    pub selection: Selection,
     /// Show events
     #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
     pub show_events: bool,
@@ -31,15 +22,9 @@ pub struct Args {
 
 /// Does it.
 pub async fn run(args: Args, session: &Session) -> Result<()> {
-    let named = args.args.len() > 1 || args.args.iter().any(|arg| arg.contains('/'));
-    let selection = Selection {
-        args: args.args.clone(),
-        files: args.files.clone(),
-        selector: args.selector.clone(),
-        all_namespaces: args.all_namespaces,
-        all: !named,
-        ..Selection::default()
-    };
+    let words = &args.selection.args;
+    let named = words.len() > 1 || words.iter().any(|word| word.contains('/'));
+    let selection = Selection { all: !named, ..args.selection.clone() };
     let mut items = selection.items(session).await?;
     if items.len() == 1 && matches!(&items[0], Err(error) if error.is_not_found()) {
         let begun = beginning(&args, session).await?;
@@ -73,7 +58,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
 /// As kubectl: a name that is not there may be the beginning of others.
 async fn beginning(args: &Args, session: &Session) -> Result<Vec<Item>> {
     let mut found = Vec::new();
-    for target in select::targets(session, &args.args).await? {
+    for target in select::targets(session, &args.selection.args).await? {
         let Some(name) = target.name else { continue };
         let selection = Selection { args: vec![target.kind.resource()], all: true, ..Selection::default() };
         let items = selection.items(session).await?.into_iter().collect::<Result<Vec<Item>>>()?;
@@ -112,20 +97,35 @@ async fn events(session: &Session, item: &Item) -> Result<Vec<Value>> {
 }
 
 async fn related(session: &Session, item: &Item) -> Result<Vec<Value>> {
-    let (kind, selector) = match item.kind.kind.as_str() {
-        "Deployment" => ("replicasets.apps", None),
-        "Service" => (
-            "endpointslices.discovery.k8s.io",
-            Some(("labelSelector", format!("kubernetes.io/service-name={}", item.name))),
-        ),
-        "Node" => ("pods", Some(("fieldSelector", format!("spec.nodeName={}", item.name)))),
+    let name = &item.name;
+    let wanted: &[(&str, Option<(&str, String)>)] = &match item.kind.kind.as_str() {
+        "Deployment" => vec![("replicasets.apps", None)],
+        "Service" => {
+            let label = ("labelSelector", format!("kubernetes.io/service-name={name}"));
+            vec![("endpointslices.discovery.k8s.io", Some(label))]
+        }
+        "Node" => vec![
+            ("pods", Some(("fieldSelector", format!("spec.nodeName={name}")))),
+            ("leases.coordination.k8s.io", Some(("fieldSelector", format!("metadata.name={name}")))),
+        ],
         _ => return Ok(Vec::new()),
     };
-    let kind = session.kind(kind).await?;
-    let namespace = item.kind.namespaced.then_some(item.namespace.as_str());
-    let mut call = Call::get(kind.path(namespace));
-    if let Some((key, value)) = selector {
-        call = call.query(key, value);
+    let mut found = Vec::new();
+    for (kind, selector) in wanted {
+        let kind = session.kind(kind).await?;
+        let namespace = match kind.kind.as_str() {
+            // Where nodes keep their heartbeats.
+            "Lease" => Some("kube-node-lease"),
+            _ => item.kind.namespaced.then_some(item.namespace.as_str()),
+        };
+        let mut call = Call::get(kind.path(namespace));
+        if let Some((key, value)) = selector {
+            call = call.query(key, value.as_str());
+        }
+        for mut object in read(session, call).await? {
+            select::type_item(&mut object, kind);
+            found.push(object);
+        }
     }
-    read(session, call).await
+    Ok(found)
 }

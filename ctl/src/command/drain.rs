@@ -53,11 +53,31 @@ pub struct Args {
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Evict,
+    /// It goes, and nobody makes it anew.
+    Lose,
     Leave(&'static str),
     Refuse(&'static str),
 }
 
-/// Upstream: `kubectl/pkg/drain/filters.go`.
+/// Pods by what is said of them, in the order of saying.
+#[derive(Debug, Default)]
+struct Reasons(Vec<(&'static str, Vec<String>)>);
+
+impl Reasons {
+    fn add(&mut self, why: &'static str, pod: &Item) {
+        let name = format!("{}/{}", pod.namespace, pod.name);
+        match self.0.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, names)) => names.push(name),
+            None => self.0.push((why, vec![name])),
+        }
+    }
+
+    fn lines(self) -> Vec<String> {
+        self.0.into_iter().map(|(why, names)| format!("{why}: {}", names.join(", "))).collect()
+    }
+}
+
+/// Upstream: `kubectl/pkg/drain/filters.go`, its doubled "cannot delete" included.
 fn fate(pod: &Value, args: &Args) -> Fate {
     let meta = &pod["metadata"];
     let done = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
@@ -82,10 +102,13 @@ fn fate(pod: &Value, args: &Args) -> Fate {
             "cannot delete Pods with local storage (use --delete-emptydir-data to override)",
         );
     }
-    if controller.is_none() && !args.force {
-        return Fate::Refuse("cannot delete Pods that declare no controller (use --force to override)");
+    match controller {
+        None if args.force => Fate::Lose,
+        None => Fate::Refuse(
+            "cannot delete cannot delete Pods that declare no controller (use --force to override)",
+        ),
+        Some(_) => Fate::Evict,
     }
-    Fate::Evict
 }
 
 /// Does it.
@@ -106,22 +129,33 @@ async fn drain(args: &Args, session: &Session, node: &Item) -> Result<()> {
         Value::Array(pods) => pods.into_iter().map(|pod| select::item(kind.clone(), pod)).collect(),
         _ => Vec::new(),
     };
-    let (mut going, mut refused) = (Vec::new(), Vec::new());
+    let (mut going, mut refused, mut warned) = (Vec::new(), Reasons::default(), Reasons::default());
     for pod in pods {
         match fate(&pod.object, args) {
             Fate::Evict => going.push(pod),
+            Fate::Lose => {
+                warned.add("deleting Pods that declare no controller", &pod);
+                going.push(pod);
+            }
             Fate::Leave("") => {}
-            Fate::Leave(why) => term::warn(format!("{why}: {}/{}", pod.namespace, pod.name)),
-            Fate::Refuse(why) => refused.push(format!("{why}: {}/{}", pod.namespace, pod.name)),
+            Fate::Leave(why) => warned.add(why, &pod),
+            Fate::Refuse(why) => refused.add(why, &pod),
         }
     }
+    let refused = refused.lines();
     if !refused.is_empty() {
+        let all = refused.join(", ");
+        let all = if refused.len() > 1 { format!("[{all}]") } else { all };
         return Err(Error::usage(format!(
-            "unable to drain node \"{}\" due to error: {}, continuing command...\nThere are pending nodes to be drained:\n {}",
+            "unable to drain node \"{}\" due to error: {all}, continuing command...\nThere are pending nodes to be drained:\n {}\n{}",
             node.name,
-            refused.join(", "),
-            node.name
+            node.name,
+            refused.join("\n")
         )));
+    }
+    let warned = warned.lines();
+    if !warned.is_empty() {
+        term::warn(warned.join("; "));
     }
     let limit = age::parse(&args.timeout).map_err(Error::Usage)?.filter(|limit| !limit.is_zero());
     let evictions = futures::future::join_all(going.iter().map(|pod| evict(args, session, pod, limit))).await;
@@ -190,7 +224,7 @@ mod tests {
         assert!(matches!(fate(&owned("DaemonSet"), &plain), Fate::Refuse(_)));
         assert!(matches!(fate(&owned("DaemonSet"), &all), Fate::Leave(_)));
         assert!(matches!(fate(&json!({}), &plain), Fate::Refuse(_)));
-        assert_eq!(fate(&json!({}), &all), Fate::Evict);
+        assert_eq!(fate(&json!({}), &all), Fate::Lose);
         assert!(matches!(fate(&local, &plain), Fate::Refuse(_)));
         assert_eq!(fate(&local, &all), Fate::Evict);
         assert_eq!(fate(&json!({"status": {"phase": "Succeeded"}}), &plain), Fate::Evict);

@@ -1,5 +1,7 @@
 //! `ctl explain`: fields of a kind, from the server's OpenAPI.
 
+use serde_json::Value;
+
 use super::apply;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -22,12 +24,13 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         .ok_or_else(|| Error::usage(format!("the server's OpenAPI has no schema for {}", kind.kind)))?;
     term::out(format!("KIND:       {}\nVERSION:    {}\n", kind.kind, kind.api_version()));
     let mut description = schema.node()["description"].as_str().map(str::to_owned);
-    let mut last = None;
+    let (mut last, mut allowed) = (None, Value::Null);
     for step in steps {
         let declared = schema
             .property(step)
             .cloned()
             .ok_or_else(|| Error::usage(format!("field \"{step}\" does not exist")))?;
+        allowed = declared["enum"].clone();
         last = Some((step.to_owned(), schema.type_name(&declared)));
         let inside = schema.inside(&declared);
         description =
@@ -35,7 +38,12 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         schema = inside;
     }
     if let Some((name, kind)) = &last {
-        term::out(format!("FIELD: {name} <{kind}>\n"));
+        term::out(format!("FIELD: {name} <{kind}>"));
+        if let Some(values) = allowed.as_array() {
+            term::out("ENUM:");
+            values.iter().filter_map(Value::as_str).for_each(|value| term::out(format!("    {value}")));
+        }
+        term::out("");
     }
     term::out(format!("DESCRIPTION:\n{}", indent(description.as_deref().unwrap_or("<empty>"), 4)));
     let names = schema.names();

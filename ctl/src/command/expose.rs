@@ -53,7 +53,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
     let selection = Selection { args: args.args.clone(), files: args.files.clone(), ..Selection::default() };
     for item in selection.items(session).await? {
         let service = service(&args, &item?)?;
-        create::make(&args.how, session, service).await?;
+        create::make_and_say(&args.how, session, service, "exposed").await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::jsonpath;
 use crate::output::Output;
 use crate::rest::{ACCEPT_TABLE, Call};
-use crate::select::{self, FileArgs, Target};
+use crate::select::{self, Selection, Target};
 use crate::session::Session;
 use crate::table::{Columns, Layout, Table};
 use crate::term;
@@ -18,23 +18,11 @@ use crate::term;
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// TYPE[,TYPE…] [NAME…], TYPE/NAME…
-    #[arg(value_name = "TYPE[/NAME]")]
-    pub args: Vec<String>,
-    /// Show the objects of these manifests
     #[command(flatten)]
-    pub files: FileArgs,
+    pub selection: Selection,
     /// json, yaml, name, wide, jsonpath=…, custom-columns=…
     #[arg(long, short = 'o')]
     pub output: Option<Output>,
-    /// Only objects whose labels match
-    #[arg(long, short = 'l')]
-    pub selector: Option<String>,
-    /// Only objects whose fields match
-    #[arg(long)]
-    pub field_selector: Option<String>,
-    /// In all namespaces
-    #[arg(long, short = 'A')]
-    pub all_namespaces: bool,
     /// After the list, show changes as they come
     #[arg(long, short = 'w')]
     pub watch: bool,
@@ -59,6 +47,9 @@ pub struct Args {
     /// A column for each of these labels
     #[arg(long, short = 'L', value_delimiter = ',')]
     pub label_columns: Vec<String>,
+    /// Read this subresource, as scale or status
+    #[arg(long)]
+    pub subresource: Option<String>,
     /// Order by this JSONPath
     #[arg(long, value_name = "PATH")]
     pub sort_by: Option<String>,
@@ -97,10 +88,10 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
 }
 
 async fn targets(args: &Args, session: &Session) -> Result<Vec<Target>> {
-    if args.files.files.is_empty() {
-        return select::targets(session, &args.args).await;
+    if args.selection.files.files.is_empty() {
+        return select::targets(session, &args.selection.args).await;
     }
-    let manifests = crate::manifest::read(&args.files.files, args.files.recursive)?;
+    let manifests = crate::manifest::read(&args.selection.files.files, args.selection.files.recursive)?;
     if let Some(error) = manifests.errors.into_iter().next() {
         return Err(error);
     }
@@ -114,7 +105,7 @@ async fn targets(args: &Args, session: &Session) -> Result<Vec<Target>> {
 
 /// `None` for all namespaces.
 async fn namespace(args: &Args, session: &Session) -> Result<Option<String>> {
-    Ok(if args.all_namespaces { None } else { Some(session.namespace().await?.to_owned()) })
+    Ok(if args.selection.all_namespaces { None } else { Some(session.namespace().await?.to_owned()) })
 }
 
 fn call(args: &Args, target: &Target, namespace: Option<&str>) -> Result<Call> {
@@ -122,10 +113,19 @@ fn call(args: &Args, target: &Target, namespace: Option<&str>) -> Result<Call> {
         Some(_) if namespace.is_none() && target.kind.namespaced => {
             Err(Error::usage("a resource cannot be retrieved by name across all namespaces"))
         }
-        Some(name) => Ok(Call::get(target.kind.object_path(namespace.unwrap_or_default(), name))),
+        Some(name) => {
+            let path = target.kind.object_path(namespace.unwrap_or_default(), name);
+            Ok(Call::get(match &args.subresource {
+                Some(subresource) => format!("{path}/{subresource}"),
+                None => path,
+            }))
+        }
+        None if args.subresource.is_some() => {
+            Err(Error::usage("subresource can not be used when NAME is not provided"))
+        }
         None => Ok(Call::get(target.kind.path(namespace))
-            .maybe("labelSelector", args.selector.clone())
-            .maybe("fieldSelector", args.field_selector.clone())),
+            .maybe("labelSelector", args.selection.selector.clone())
+            .maybe("fieldSelector", args.selection.field_selector.clone())),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cli::{DryRun, DryRunArgs};
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::rest::Call;
-use crate::select::{FileArgs, Item, Selection, each};
+use crate::select::{Item, Selection, each};
 use crate::session::Session;
 use crate::table;
 use crate::term;
@@ -17,24 +17,9 @@ use crate::term;
 /// Flags of `label` and `annotate`.
 #[derive(Debug, Default, clap::Args)]
 pub struct Args {
-    /// TYPE NAME KEY=VALUE… KEY-…
-    #[arg(value_name = "TYPE[/NAME] KEY=VALUE")]
-    pub args: Vec<String>,
-    /// The objects of these manifests
+    /// The objects, and after their names KEY=VALUE… KEY-…
     #[command(flatten)]
-    pub files: FileArgs,
-    /// Objects whose labels match
-    #[arg(long, short = 'l')]
-    pub selector: Option<String>,
-    /// Objects whose fields match
-    #[arg(long)]
-    pub field_selector: Option<String>,
-    /// In all namespaces
-    #[arg(long, short = 'A')]
-    pub all_namespaces: bool,
-    /// All objects of the type
-    #[arg(long)]
-    pub all: bool,
+    pub selection: Selection,
     /// Replace values that are there
     #[arg(long)]
     pub overwrite: bool,
@@ -142,21 +127,14 @@ fn plan(
 
 /// Changes labels or annotations.
 pub async fn change(args: Args, session: &Session, which: Which) -> Result<()> {
-    let (objects, changes) = parse(&args.args)?;
+    let (objects, changes) = parse(&args.selection.args)?;
     if changes.is_empty() && !args.list {
         return Err(Error::usage(format!(
             "at least one {} update is required",
             which.field.trim_end_matches('s')
         )));
     }
-    let selection = Selection {
-        args: objects,
-        files: args.files.clone(),
-        selector: args.selector.clone(),
-        field_selector: args.field_selector.clone(),
-        all_namespaces: args.all_namespaces,
-        all: args.all,
-    };
+    let selection = Selection { args: objects, ..args.selection.clone() };
     let (args, changes) = (&args, &changes);
     each(
         selection.items(session).await?,

@@ -7,19 +7,16 @@ use crate::cli::{DryRun, DryRunArgs};
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::rest::Call;
-use crate::select::{FileArgs, Item, Selection, each};
+use crate::select::{Item, Selection, each};
 use crate::session::Session;
 use crate::term;
 
 /// Flags of `patch`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// TYPE NAME or TYPE/NAME
-    #[arg(value_name = "TYPE[/NAME]")]
-    pub args: Vec<String>,
-    /// The objects of these manifests
+    /// What to patch
     #[command(flatten)]
-    pub files: FileArgs,
+    pub selection: Selection,
     /// The patch, JSON or YAML
     #[arg(long, short = 'p', required_unless_present = "patch_file")]
     pub patch: Option<String>,
@@ -61,12 +58,10 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
     };
     let patch: Value = serde_saphyr::from_str(&text)
         .map_err(|error| Error::usage(format!("unable to parse \"{text}\": {}", error.without_snippet())))?;
-    let selection = Selection { args: args.args.clone(), files: args.files.clone(), ..Selection::default() };
     let (args, patch) = (&args, &patch);
-    each(
-        selection.items(session).await?,
-        |item| async move { one(args, session, item, content, patch).await },
-    )
+    each(args.selection.items(session).await?, |item| async move {
+        one(args, session, item, content, patch).await
+    })
     .await
 }
 
@@ -90,7 +85,12 @@ async fn one(args: &Args, session: &Session, item: Item, content: &'static str, 
                 && args.dry_run.dry_run == DryRun::None;
             term::out(format!(
                 "{} patched{}{}",
-                item.title(),
+                // A subresource may be of a kind of its own.
+                if object["kind"] == "Scale" {
+                    format!("scale.autoscaling/{}", item.name)
+                } else {
+                    item.title()
+                },
                 if same { " (no change)" } else { "" },
                 args.dry_run.dry_run.suffix()
             ));

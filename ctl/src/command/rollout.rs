@@ -5,13 +5,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::age;
+use crate::describe::{self, Page};
 use crate::error::{Error, Result};
-use crate::output::yaml;
 use crate::rest::Call;
 use crate::rollout::{self, Progress, REVISION};
 use crate::select::{self, Item, Selection, each};
 use crate::session::Session;
-use crate::table::Table;
 use crate::term;
 use crate::watch::{self, Verdict};
 
@@ -142,21 +141,19 @@ async fn history(session: &Session, item: Item, wanted: u64) -> Result<()> {
     let sets = sets(session, &item).await?;
     let own = rollout::history(&item.object, &sets);
     if wanted > 0 {
-        let set = rollout::undo_to(&own, wanted).map_err(Error::Usage)?;
-        term::out(format!(
-            "{} with revision #{wanted}\nPod Template:\n{}",
-            item.title(),
-            yaml(&set["spec"]["template"])?.trim_end()
-        ));
+        let set = rollout::undo_to(&own, wanted)
+            .map_err(|_| Error::usage("unable to find the specified revision"))?;
+        let template = describe::template(&set["spec"]["template"]);
+        term::out(format!("{} with revision #{wanted}\n{template}", item.title()));
         return Ok(());
     }
-    let mut table = Table::new();
-    table.row(["REVISION", "CHANGE-CAUSE"]);
+    let mut table = Page::default();
+    table.cells(0, ["REVISION", "CHANGE-CAUSE"].map(str::to_owned));
     for set in own {
         let cause = set["metadata"]["annotations"]["kubernetes.io/change-cause"].as_str().unwrap_or("<none>");
-        table.row([rollout::revision(set).to_string(), cause.to_owned()]);
+        table.cells(0, [rollout::revision(set).to_string(), cause.to_owned()]);
     }
-    term::out(format!("{} \n{}\n", item.title(), table.render()));
+    term::out(format!("{} \n{}", item.title(), table.render()));
     Ok(())
 }
 
@@ -194,7 +191,11 @@ async fn restart(session: &Session, item: Item) -> Result<()> {
         return Err(Error::usage(format!("{} restarting is not supported", item.kind.resource())));
     }
     if item.object["spec"]["paused"] == true {
-        return Err(Error::usage("can't restart paused deployment (run rollout resume first)"));
+        return Err(Error::usage(format!(
+            "{} \"{}\" can't restart paused deployment (run rollout resume first)",
+            item.kind.resource(),
+            item.name
+        )));
     }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let change = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});

@@ -1,8 +1,8 @@
-//! `ctl set`: parts of a workload, so far its images and environment.
+//! `ctl set`: parts of a workload, so far its images, environment, and resources.
 
 use clap::Subcommand;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::{DryRun, DryRunArgs};
 use crate::error::{Error, Result};
@@ -25,7 +25,34 @@ pub enum What {
     /// TYPE NAME CONTAINER=IMAGE…
     Image(Change),
     /// TYPE NAME VARIABLE=VALUE… VARIABLE-…
-    Env(Change),
+    Env(Env),
+    /// TYPE NAME --limits=… --requests=…
+    Resources(Resources),
+}
+
+/// Flags of `set env`.
+#[derive(Debug, Default, clap::Args)]
+pub struct Env {
+    /// Of what
+    #[command(flatten)]
+    pub change: Change,
+    /// Show the variables instead
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Flags of `set resources`.
+#[derive(Debug, Default, clap::Args)]
+pub struct Resources {
+    /// Of what
+    #[command(flatten)]
+    pub change: Change,
+    /// At most, as cpu=200m,memory=512Mi
+    #[arg(long, value_delimiter = ',')]
+    pub limits: Vec<String>,
+    /// At least, as cpu=100m,memory=256Mi
+    #[arg(long, value_delimiter = ',')]
+    pub requests: Vec<String>,
 }
 
 /// Flags of each.
@@ -44,26 +71,64 @@ pub struct Change {
 
 /// Does it.
 pub async fn run(args: Args, session: &Session) -> Result<()> {
-    let (mut change, is_image) = match args.what {
-        What::Image(change) => (change, true),
-        What::Env(change) => (change, false),
-    };
-    let is_pair = |arg: &String| arg.contains('=') || (!is_image && arg.ends_with('-'));
-    let (pairs, objects): (Vec<String>, Vec<String>) = change.selection.args.drain(..).partition(is_pair);
-    if pairs.is_empty() {
-        return Err(Error::usage(if is_image {
-            "at least one image update is required"
-        } else {
-            "at least one environment variable must be provided"
-        }));
+    match args.what {
+        What::Image(mut change) => {
+            let pairs = change.take(|arg| arg.contains('='));
+            if pairs.is_empty() {
+                return Err(Error::usage("at least one image update is required"));
+            }
+            apply(&change, session, "image", |item| images(item, &pairs)).await
+        }
+        What::Env(Env { change, list: true }) => {
+            each(change.selection.items(session).await?, |item| async move { list(&item) }).await
+        }
+        What::Env(Env { mut change, .. }) => {
+            let pairs = change.take(|arg| arg.contains('=') || arg.ends_with('-'));
+            if pairs.is_empty() {
+                return Err(Error::usage("at least one environment variable must be provided"));
+            }
+            apply(&change, session, "env", |item| environment(item, &pairs, &change.containers)).await
+        }
+        What::Resources(Resources { change, limits, requests }) => {
+            if limits.is_empty() && requests.is_empty() {
+                return Err(Error::usage(
+                    "you must specify an update to requests or limits (in the form of --requests/--limits)",
+                ));
+            }
+            let (limits, requests) = (amounts(&limits)?, amounts(&requests)?);
+            apply(&change, session, "resource requirements", |item| {
+                let mut resources = json!({});
+                for (key, map) in [("limits", &limits), ("requests", &requests)] {
+                    if !map.is_empty() {
+                        resources[key] = json!(map);
+                    }
+                }
+                containers(item, &change.containers, &json!({"resources": resources}))
+            })
+            .await
+        }
     }
-    change.selection.args = objects;
-    let items = change.selection.items(session).await?;
-    let (change, pairs) = (&change, &pairs);
-    each(items, |item| async move {
-        let patch =
-            if is_image { images(&item, pairs)? } else { environment(&item, pairs, &change.containers)? };
-        let Some(patch) = patch else { return Ok(()) };
+}
+
+impl Change {
+    /// Takes the changes out of the arguments, and leaves the objects.
+    fn take(&mut self, is_change: impl Fn(&String) -> bool) -> Vec<String> {
+        let (changes, objects) = self.selection.args.drain(..).partition(is_change);
+        self.selection.args = objects;
+        changes
+    }
+}
+
+/// Patches each object by what `plan` says; nothing to do is nothing to say.
+async fn apply(
+    change: &Change,
+    session: &Session,
+    what: &str,
+    plan: impl Fn(&Item) -> Result<Option<Value>>,
+) -> Result<()> {
+    let plan = &plan;
+    each(change.selection.items(session).await?, |item| async move {
+        let Some(patch) = plan(&item)? else { return Ok(()) };
         let dry_run = change.dry_run.dry_run;
         if dry_run != DryRun::Client {
             let call = Call::new(Method::PATCH, item.path())
@@ -72,15 +137,43 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
                 .body("application/strategic-merge-patch+json", &patch);
             session.rest().await?.call(call).await?;
         }
-        term::out(format!(
-            "{} {} updated{}",
-            item.title(),
-            if is_image { "image" } else { "env" },
-            dry_run.suffix()
-        ));
+        term::out(format!("{} {what} updated{}", item.title(), dry_run.suffix()));
         Ok(())
     })
     .await
+}
+
+/// `cpu=200m` pairs as a mapping.
+fn amounts(pairs: &[String]) -> Result<Map<String, Value>> {
+    pairs
+        .iter()
+        .map(|pair| {
+            let (name, amount) = pair.split_once('=').ok_or_else(|| {
+                Error::usage(format!("invalid argument syntax {pair}, expected <resource>=<quantity>"))
+            })?;
+            Ok((name.to_owned(), json!(amount)))
+        })
+        .collect()
+}
+
+/// The variables of each container.
+fn list(item: &Item) -> Result<()> {
+    let (spec, _) = pod_spec(&item.object);
+    for list in ["initContainers", "containers"] {
+        for (name, container) in named(spec, list) {
+            term::out(format!("# {} {}, container {name}", item.kind.kind, item.name));
+            for variable in container["env"].as_array().into_iter().flatten() {
+                let name = variable["name"].as_str().unwrap_or_default();
+                match variable["value"].as_str() {
+                    _ if variable["valueFrom"].is_object() => {
+                        term::out(format!("# {name} from {}", variable["valueFrom"]))
+                    }
+                    value => term::out(format!("{name}={}", value.unwrap_or_default())),
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The pod spec of the object, and how deep it lies.
@@ -127,8 +220,7 @@ fn images(item: &Item, pairs: &[String]) -> Result<Option<Value>> {
     Ok((patch != json!({})).then(|| wrap(patch, templated)))
 }
 
-fn environment(item: &Item, pairs: &[String], containers: &str) -> Result<Option<Value>> {
-    let (spec, templated) = pod_spec(&item.object);
+fn environment(item: &Item, pairs: &[String], wanted: &str) -> Result<Option<Value>> {
     let env: Vec<Value> = pairs
         .iter()
         .map(|pair| match pair.split_once('=') {
@@ -136,14 +228,24 @@ fn environment(item: &Item, pairs: &[String], containers: &str) -> Result<Option
             None => json!({"name": pair.trim_end_matches('-'), "$patch": "delete"}),
         })
         .collect();
+    containers(item, wanted, &json!({"env": env}))
+}
+
+/// The same change for each container of this name, `*` for all.
+fn containers(item: &Item, wanted: &str, change: &Value) -> Result<Option<Value>> {
+    let (spec, templated) = pod_spec(&item.object);
     let changes: Vec<Value> = named(spec, "containers")
         .into_iter()
-        .filter(|(name, _)| containers == "*" || containers == *name)
-        .map(|(name, _)| json!({"name": name, "env": env}))
+        .filter(|(name, _)| wanted == "*" || wanted == *name)
+        .map(|(name, _)| {
+            let mut change = change.clone();
+            change["name"] = json!(name);
+            change
+        })
         .collect();
     if changes.is_empty() {
         return Err(Error::usage(format!(
-            "{} does not have any containers matching \"{containers}\"",
+            "{} does not have any containers matching \"{wanted}\"",
             item.title()
         )));
     }

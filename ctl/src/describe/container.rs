@@ -186,31 +186,3 @@ fn environment(page: &mut Page, level: usize, container: &Value) {
         page.field(level + 1, &format!("{}:", text(&variable["name"])), shown);
     }
 }
-
-/// A pod's volumes: the source's kind, and its fields.
-pub(super) fn volumes(page: &mut Page, level: usize, volumes: &Value) {
-    let volumes = items(volumes);
-    if volumes.is_empty() {
-        page.field(level, "Volumes:", "<none>");
-        return;
-    }
-    page.line(level, "Volumes:");
-    for volume in volumes {
-        page.line(level + 1, format!("{}:", text(&volume["name"])));
-        for (kind, source) in volume.as_object().into_iter().flatten().filter(|(key, _)| *key != "name") {
-            let mut shown: Vec<char> = kind.chars().collect();
-            if let Some(first) = shown.first_mut() {
-                first.make_ascii_uppercase();
-            }
-            page.field(level + 2, "Type:", shown.into_iter().collect::<String>());
-            for (key, value) in source
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter(|(_, value)| !value.is_array() && !value.is_object())
-            {
-                page.field(level + 2, &format!("{key}:"), text(value));
-            }
-        }
-    }
-}

@@ -10,27 +10,12 @@ pub(super) fn describe(page: &mut Page, object: &Value) {
     pairs(page, 0, "Annotations:", &object["metadata"]["annotations"], ": ");
     page.field(0, "API Version:", text(&object["apiVersion"]));
     page.field(0, "Kind:", text(&object["kind"]));
-    let secret = object["kind"] == "Secret";
     for (key, value) in object.as_object().into_iter().flatten() {
         match key.as_str() {
             "apiVersion" | "kind" => {}
             "metadata" => metadata(page, value),
-            "data" if secret => sizes(page, value),
             _ => field(page, 0, key, value),
         }
-    }
-}
-
-/// A Secret's keys and how long their values are, never the values.
-fn sizes(page: &mut Page, data: &Value) {
-    page.line(0, "Data");
-    page.line(0, "====");
-    for (key, value) in data.as_object().into_iter().flatten() {
-        use base64::Engine;
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(value.as_str().unwrap_or_default())
-            .unwrap_or_default();
-        page.field(0, &format!("{key}:"), format!("{} bytes", bytes.len()));
     }
 }
 

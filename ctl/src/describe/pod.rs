@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Page, conditions, container, controlled_by, head, items, pairs, selector, text, time};
+use super::{Page, container, controlled_by, head, items, pairs, selector, text, time, volume};
 
 pub(super) fn describe(page: &mut Page, pod: &Value) {
     let (meta, spec, status) = (&pod["metadata"], &pod["spec"], &pod["status"]);
@@ -44,8 +44,16 @@ pub(super) fn describe(page: &mut Page, pod: &Value) {
     controlled_by(page, pod);
     container::list(page, 0, "Init Containers:", &spec["initContainers"], &status["initContainerStatuses"]);
     container::list(page, 0, "Containers:", &spec["containers"], &status["containerStatuses"]);
-    conditions(page, &status["conditions"], &[("Type", "/type"), ("Status", "/status")]);
-    container::volumes(page, 0, &spec["volumes"]);
+    let conditions = items(&status["conditions"]);
+    if !conditions.is_empty() {
+        page.line(0, "Conditions:");
+        // Upstream's only table without a rule under its header; the blank makes the column as wide as there.
+        page.cells(1, ["Type".to_owned(), "Status".to_owned()]);
+        conditions
+            .iter()
+            .for_each(|one| page.cells(1, [format!("{} ", text(&one["type"])), text(&one["status"])]));
+    }
+    volume::list(page, 0, &spec["volumes"]);
     page.field(0, "QoS Class:", text(&status["qosClass"]));
     page.field(0, "Node-Selectors:", selector(&spec["nodeSelector"]));
     let mut label = "Tolerations:";

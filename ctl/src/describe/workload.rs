@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Page, Related, conditions, container, controlled_by, head, items, pairs, selector, text, time};
+use super::{
+    Page, Related, conditions, container, controlled_by, head, items, pairs, selector, text, time, volume,
+};
 use crate::rollout;
 
 const CONDITIONS: [(&str, &str); 3] = [("Type", "/type"), ("Status", "/status"), ("Reason", "/reason")];
@@ -69,7 +71,7 @@ pub(super) fn replica_set(page: &mut Page, set: &Value) {
     conditions(page, &status["conditions"], &CONDITIONS);
 }
 
-fn template(page: &mut Page, template: &Value) {
+pub(super) fn template(page: &mut Page, template: &Value) {
     page.line(0, "Pod Template:");
     pairs(page, 1, "Labels:", &template["metadata"]["labels"], "=");
     if template["metadata"]["annotations"].is_object() {
@@ -81,7 +83,7 @@ fn template(page: &mut Page, template: &Value) {
     }
     container::list(page, 1, "Init Containers:", &spec["initContainers"], &Value::Null);
     container::list(page, 1, "Containers:", &spec["containers"], &Value::Null);
-    container::volumes(page, 1, &spec["volumes"]);
+    volume::list(page, 1, &spec["volumes"]);
     page.field(1, "Node-Selectors:", selector(&spec["nodeSelector"]));
     page.field(
         1,

@@ -110,11 +110,9 @@ impl Schema {
         if let Some(reference) = declared["$ref"].as_str().or_else(|| declared["allOf"][0]["$ref"].as_str()) {
             let target = self.resolve(declared);
             return match target["type"].as_str() {
-                Some("object") | None if target["oneOf"].is_null() => {
-                    reference.rsplit('.').next().unwrap_or(reference).to_owned()
-                }
+                // Quantity and IntOrString are strings or numbers, and known by their names.
+                Some("object") | None => reference.rsplit('.').next().unwrap_or(reference).to_owned(),
                 Some(plain) => plain.to_owned(),
-                None => "IntOrString".to_owned(),
             };
         }
         match declared["type"].as_str() {

@@ -31,9 +31,9 @@ pub struct Binding {
     /// A Role
     #[arg(long)]
     pub role: Option<String>,
-    /// Users
-    #[arg(long = "for-user", alias = "username")]
-    pub user_names: Vec<String>,
+    /// Users; here it does not choose the kubeconfig's user
+    #[arg(long)]
+    pub user: Vec<String>,
     /// Groups
     #[arg(long, value_delimiter = ',')]
     pub group: Vec<String>,
@@ -60,7 +60,7 @@ impl Binding {
             Ok(json!({"kind": "ServiceAccount", "namespace": namespace, "name": name}))
         });
         let subjects: Result<Vec<Value>> = self
-            .user_names
+            .user
             .iter()
             .map(plain("User"))
             .chain(self.group.iter().map(plain("Group")))

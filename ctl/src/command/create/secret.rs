@@ -17,8 +17,8 @@ pub enum SecretSort {
         /// Its name
         name: String,
         /// Its type
-        #[arg(long = "type", default_value = "Opaque")]
-        kind: String,
+        #[arg(long = "type")]
+        kind: Option<String>,
         /// Where the data is
         #[command(flatten)]
         data: Data,
@@ -56,13 +56,13 @@ pub enum SecretSort {
 /// The Secret.
 pub(super) fn secret(sort: &SecretSort) -> Result<Value> {
     let (name, kind, data) = match sort {
-        SecretSort::Generic { name, kind, data } => (name, kind.as_str(), data.read()?),
+        SecretSort::Generic { name, kind, data } => (name, kind.as_deref(), data.read()?),
         SecretSort::Tls { name, cert, key } => {
             let data = vec![
                 ("tls.crt".to_owned(), read(Path::new(cert))?),
                 ("tls.key".to_owned(), read(Path::new(key))?),
             ];
-            (name, "kubernetes.io/tls", data)
+            (name, Some("kubernetes.io/tls"), data)
         }
         SecretSort::DockerRegistry {
             name,
@@ -79,14 +79,18 @@ pub(super) fn secret(sort: &SecretSort) -> Result<Value> {
             let config = json!({"auths": {docker_server.as_str(): entry}}).to_string();
             (
                 name,
-                "kubernetes.io/dockerconfigjson",
+                Some("kubernetes.io/dockerconfigjson"),
                 vec![(".dockerconfigjson".to_owned(), config.into_bytes())],
             )
         }
     };
     let data: Map<String, Value> =
         data.into_iter().map(|(key, bytes)| (key, json!(encode(&bytes)))).collect();
-    Ok(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": kind, "data": data}))
+    let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data});
+    if let Some(kind) = kind {
+        secret["type"] = json!(kind);
+    }
+    Ok(secret)
 }
 
 /// Base64, as objects carry bytes.

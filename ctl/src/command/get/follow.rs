@@ -28,9 +28,9 @@ pub(super) async fn follow(
     let base = || {
         let call = Call::get(target.kind.path(namespace))
             .accept(accept)
-            .maybe("labelSelector", args.selector.clone());
+            .maybe("labelSelector", args.selection.selector.clone());
         let by_name = target.name.as_ref().map(|name| format!("metadata.name={name}"));
-        let fields: Vec<String> = by_name.into_iter().chain(args.field_selector.clone()).collect();
+        let fields: Vec<String> = by_name.into_iter().chain(args.selection.field_selector.clone()).collect();
         call.maybe("fieldSelector", (!fields.is_empty()).then(|| fields.join(",")))
     };
     let layout = layout(args, target, namespace.is_none() && target.kind.namespaced, false);
