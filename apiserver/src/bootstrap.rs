@@ -12,6 +12,9 @@ use crate::write;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// How often an object is written when others write it too.
+const PUT_TRIES: usize = 8;
+
 /// Makes what is missing, through the same pipeline as any client.
 pub async fn install(app: &Arc<App>) -> anyhow::Result<()> {
     for name in NAMESPACES {
@@ -90,11 +93,16 @@ async fn ensure(app: &Arc<App>, path: &str, object: Value) -> anyhow::Result<()>
 
 async fn put(app: &Arc<App>, path: &str, object: Value) -> anyhow::Result<()> {
     let name = skiff_api::meta::name(&object).to_owned();
-    match send(app, Method::PUT, &format!("{path}/{name}"), &object).await? {
-        (404, _) => ensure(app, path, object).await,
-        (code, _) if code < 300 => Ok(()),
-        (_, answer) => anyhow::bail!("cannot write {path}/{name}: {}", answer["message"]),
+    for _ in 0..PUT_TRIES {
+        match send(app, Method::PUT, &format!("{path}/{name}"), &object).await? {
+            (404, _) => return ensure(app, path, object).await,
+            (code, _) if code < 300 => return Ok(()),
+            // Another server that is starting was faster.
+            (409, _) => app.cache.catch_up().await?,
+            (_, answer) => anyhow::bail!("cannot write {path}/{name}: {}", answer["message"]),
+        }
     }
+    anyhow::bail!("cannot write {path}/{name}: others write it all the time")
 }
 
 async fn send(app: &Arc<App>, method: Method, path: &str, object: &Value) -> anyhow::Result<(u16, Value)> {

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use skiff_storage::{Error, Storage};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::bed::{Bed, EtcdBed};
+use crate::bed::{Bed, EtcdBed, EtcdMembers};
 use crate::line::Line;
 use crate::server::{CONFIG_MAPS, Client, PATIENCE, Server};
 
@@ -161,90 +162,164 @@ async fn account(store: Arc<dyn Storage>, begin: u64) -> Happened {
     }
 }
 
+/// Writers and watchers of several servers, and the account of the store that they share.
+struct Scene {
+    account: JoinHandle<Happened>,
+    happened: Arc<Mutex<Happened>>,
+    stop: CancellationToken,
+    writers: Vec<JoinHandle<()>>,
+    watchers: Vec<JoinHandle<Vec<Stretch>>>,
+}
+
+impl Scene {
+    async fn begin(store: Arc<dyn Storage>, servers: &[&Server]) -> Self {
+        let begin = store.revision().await.unwrap();
+        let account = tokio::spawn(account(store, begin));
+        let (happened, stop) = (Arc::default(), CancellationToken::new());
+        let (mut writers, mut watchers) = (Vec::new(), Vec::new());
+        for (who, server) in (0..).zip(servers) {
+            writers.push(tokio::spawn(write(server.admin(), who, Arc::clone(&happened), stop.clone())));
+            for rest_ms in [0, 0, 10] {
+                watchers.push(tokio::spawn(follow(server.admin(), Duration::from_millis(rest_ms))));
+            }
+        }
+        Self { account, happened, stop, writers, watchers }
+    }
+
+    /// Waits until so many more writes have been acknowledged.
+    async fn written(&self, more: usize) {
+        let from = self.happened.lock().unwrap().len();
+        let until = Instant::now() + PATIENCE;
+        while self.happened.lock().unwrap().len() < from + more {
+            assert!(Instant::now() < until, "nothing is written any more");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends the writes, lets all reach the end, and compares; answers with how often a watcher began anew.
+    async fn end(self, client: &Client) -> usize {
+        self.stop.cancel();
+        for writer in self.writers {
+            writer.await.unwrap();
+        }
+        let end = json!({"metadata": {"name": "end"}, "data": {"text": "end"}});
+        client.post(CONFIG_MAPS, &end).await.expect(201);
+        let store = tokio::time::timeout(PATIENCE, self.account).await.expect("the account ends").unwrap();
+        for (revision, change) in self.happened.lock().unwrap().iter() {
+            assert_eq!(store.get(revision), Some(change), "acknowledged at {revision}");
+        }
+        let (mut told, mut begun_anew) = (0, 0);
+        for watcher in self.watchers {
+            let stretches =
+                tokio::time::timeout(PATIENCE, watcher).await.expect("each reaches the end").unwrap();
+            begun_anew += stretches.len() - 1;
+            for stretch in stretches {
+                told += stretch.told.len();
+                stretch.compare(&store);
+            }
+        }
+        assert!(told > 3 * store.len(), "{told} told of {} to six watchers", store.len());
+        begun_anew
+    }
+}
+
+impl Stretch {
+    /// The list is the state of its revision, and what was told is just what came after.
+    fn compare(&self, store: &Happened) {
+        let mut state = BTreeMap::new();
+        for (name, value) in store.range(..=self.begin).map(|(_, change)| change) {
+            match value {
+                Some(value) => drop(state.insert(name.clone(), value.clone())),
+                None => drop(state.remove(name)),
+            }
+        }
+        assert_eq!(self.state, state, "the list at {}", self.begin);
+        let last = self.told.last().map_or(self.begin, |told| told.0);
+        let expected: Vec<_> = store
+            .range(self.begin + 1..)
+            .take_while(|(revision, _)| **revision <= last)
+            .map(|(revision, (name, value))| (*revision, name.clone(), value.clone()))
+            .collect();
+        assert_eq!(self.told, expected, "after {}", self.begin);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_watcher_is_told_the_stores_history_through_restarts_and_compactions() {
     let mut bed = EtcdBed::start().await;
     let line = Line::to(bed.url()).await;
-    let one = Server::on(EtcdBed::client_of(&line.url).await, "", |_| {}).await;
+    let one = Server::on(EtcdBed::client_of(&[&line.url]).await, "", |_| {}).await;
     let other = Server::on(bed.client().await, "", |_| {}).await;
-    let begin = bed.store().revision().await.unwrap();
-    let account = tokio::spawn(account(bed.client().await, begin));
-    let (happened, stop) = (Arc::default(), CancellationToken::new());
-    let mut writers = Vec::new();
-    let mut watchers = Vec::new();
-    for (who, server) in (0..).zip([&one, &other]) {
-        writers.push(tokio::spawn(write(server.admin(), who, Arc::clone(&happened), stop.clone())));
-        for rest_ms in [0, 0, 10] {
-            watchers.push(tokio::spawn(follow(server.admin(), Duration::from_millis(rest_ms))));
-        }
-    }
-    let written = |more: usize| {
-        let happened: Arc<Mutex<Happened>> = Arc::clone(&happened);
-        async move {
-            let from = happened.lock().unwrap().len();
-            let until = Instant::now() + PATIENCE;
-            while happened.lock().unwrap().len() < from + more {
-                assert!(Instant::now() < until, "nothing is written any more");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        }
-    };
+    let scene = Scene::begin(bed.client().await, &[&one, &other]).await;
     for _ in 0..2 {
-        written(60).await;
+        scene.written(60).await;
         bed.restart().await;
         answers(&one.admin()).await;
         answers(&other.admin()).await;
-        written(60).await;
+        scene.written(60).await;
         // Compacted while all go on and have seen it, or nearly.
         let store = bed.store();
         store.compact(store.revision().await.unwrap() - 5).await.unwrap();
         // Compacted while one cannot see it: it must read all anew, and say so.
         line.cut();
-        written(60).await;
+        scene.written(60).await;
         let newest = bed.store().revision().await.unwrap();
         bed.store().compact(newest).await.unwrap();
         line.mend();
         answers(&one.admin()).await;
     }
-    written(60).await;
-    stop.cancel();
-    for writer in writers {
-        writer.await.unwrap();
-    }
-    let end = json!({"metadata": {"name": "end"}, "data": {"text": "end"}});
-    one.admin().post(CONFIG_MAPS, &end).await.expect(201);
+    scene.written(60).await;
+    // Three watchers of the one whose line was cut, each time.
+    let begun_anew = scene.end(&other.admin()).await;
+    assert!(begun_anew >= 6, "{begun_anew}");
+}
 
-    let store = tokio::time::timeout(PATIENCE, account).await.expect("the store's account ends").unwrap();
-    for (revision, change) in happened.lock().unwrap().iter() {
-        assert_eq!(store.get(revision), Some(change), "acknowledged at {revision}");
+#[tokio::test(flavor = "multi_thread")]
+async fn each_watcher_is_told_the_stores_history_while_every_member_of_etcd_is_lost_in_turn() {
+    let mut members = EtcdMembers::start(3).await;
+    let one = Server::on(members.client().await, "", |_| {}).await;
+    let other = Server::on(members.client().await, "", |_| {}).await;
+    let scene = Scene::begin(members.client().await, &[&one, &other]).await;
+    // One of them leads.
+    for member in 0..3 {
+        scene.written(60).await;
+        members.kill(member);
+        answers(&one.admin()).await;
+        answers(&other.admin()).await;
+        scene.written(60).await;
+        members.launch(member).await;
     }
-    let (mut told, mut begun_anew) = (0, 0);
-    for watcher in watchers {
-        let stretches = tokio::time::timeout(PATIENCE, watcher).await.expect("each reaches the end").unwrap();
-        begun_anew += stretches.len() - 1;
-        for stretch in stretches {
-            told += stretch.told.len();
-            let mut state = BTreeMap::new();
-            for (name, value) in store.range(..=stretch.begin).map(|(_, change)| change) {
-                match value {
-                    Some(value) => drop(state.insert(name.clone(), value.clone())),
-                    None => drop(state.remove(name)),
-                }
-            }
-            state.retain(|name, _| name != "kube-root-ca.crt");
-            assert_eq!(stretch.state, state, "the list at {}", stretch.begin);
-            let last = stretch.told.last().map_or(stretch.begin, |told| told.0);
-            let expected: Vec<_> = store
-                .range(stretch.begin + 1..)
-                .take_while(|(revision, _)| **revision <= last)
-                .map(|(revision, (name, value))| (*revision, name.clone(), value.clone()))
-                .collect();
-            assert_eq!(stretch.told, expected, "after {}", stretch.begin);
+    scene.written(60).await;
+    scene.end(&other.admin()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_revoked_while_a_server_could_not_see_it_is_no_longer_in_force() {
+    let bed = EtcdBed::start().await;
+    let line = Line::to(bed.url()).await;
+    let one = Server::on(EtcdBed::client_of(&[&line.url]).await, "", |_| {}).await;
+    let other = Server::on(bed.client().await, "", |_| {}).await;
+    let (jane, admin) = (one.user("jane", &[]), other.admin());
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"});
+    let subjects = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]);
+    let binding = json!({"metadata": {"name": "jane"}, "roleRef": role, "subjects": subjects});
+    admin.post(bindings, &binding).await.expect(201);
+    let becomes = async |code: u16| {
+        let until = Instant::now() + PATIENCE;
+        while jane.get(CONFIG_MAPS).await.code != code {
+            assert!(Instant::now() < until, "it does not become {code}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-    // Three watchers of the one whose line was cut, each time; the others have been told all.
-    let changes = store.len();
-    assert!(begun_anew >= 6 && told > 3 * changes, "{begun_anew} anew, {told} told of {changes}");
+    };
+    becomes(200).await;
+    line.cut();
+    admin.delete(&format!("{bindings}/jane")).await.expect(200);
+    admin.post(CONFIG_MAPS, &json!({"metadata": {"name": "after"}})).await.expect(201);
+    let store = bed.store();
+    store.compact(store.revision().await.unwrap()).await.unwrap();
+    line.mend();
+    becomes(403).await;
 }
 
 /// One that does not read is told all that there is room for, and then that it is too late.

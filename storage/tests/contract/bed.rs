@@ -56,70 +56,25 @@ impl Bed for EmbeddedBed {
 
 /// An etcd server, and a client of it.
 pub struct EtcdBed {
-    dir: TempDir,
-    urls: (String, String),
-    server: Server,
+    members: EtcdMembers,
     store: Arc<Etcd>,
 }
 
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 impl EtcdBed {
-    fn launch(dir: &TempDir, (client, peer): &(String, String)) -> Server {
-        let log = std::fs::File::create(dir.path().join("log")).expect("the log can be made");
-        let server = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(dir.path().join("data"))
-            .args(["--listen-client-urls", client, "--advertise-client-urls", client])
-            .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        Server(server.expect("etcd can be started; Debian has it in etcd-server"))
-    }
-
     /// Where it listens.
     pub fn url(&self) -> &str {
-        &self.urls.0
+        &self.members.0[0].client
     }
 
     /// One more client, as of another API server.
     pub async fn client(&self) -> Arc<Etcd> {
-        Self::client_of(self.url()).await
+        self.members.client().await
     }
 
     /// A client of what listens there.
-    pub async fn client_of(url: &str) -> Arc<Etcd> {
-        Arc::new(Etcd::connect(&[url], None).await.expect("etcd answers"))
+    pub async fn client_of(urls: &[impl AsRef<str>]) -> Arc<Etcd> {
+        Arc::new(Etcd::connect(urls, None).await.expect("etcd answers"))
     }
-
-    /// A client, as soon as the server answers; `None` if it has ended.
-    async fn reach(server: &mut Server, url: &str) -> Option<Arc<Etcd>> {
-        let until = Instant::now() + Duration::from_secs(30);
-        loop {
-            match Etcd::connect(&[url], None).await {
-                Ok(store) => return Some(Arc::new(store)),
-                Err(error) => assert!(Instant::now() < until, "etcd does not answer: {error}"),
-            }
-            if server.0.try_wait().expect("it is our child").is_some() {
-                return None;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-fn free_url() -> String {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    format!("http://{}", socket.local_addr().expect("it is bound"))
 }
 
 impl Bed for EtcdBed {
@@ -127,16 +82,9 @@ impl Bed for EtcdBed {
     const RESTARTS: bool = false;
 
     async fn start() -> Self {
-        // A port may be taken by another between being found and being used.
-        for _ in 0..5 {
-            let dir = tempfile::tempdir().expect("a temporary directory can be made");
-            let urls = (free_url(), free_url());
-            let mut server = Self::launch(&dir, &urls);
-            if let Some(store) = Self::reach(&mut server, &urls.0).await {
-                return Self { dir, urls, server, store };
-            }
-        }
-        panic!("etcd ends at once");
+        let members = EtcdMembers::start(1).await;
+        let store = members.client().await;
+        Self { members, store }
     }
 
     fn store(&self) -> Arc<dyn Storage> {
@@ -144,9 +92,115 @@ impl Bed for EtcdBed {
     }
 
     async fn restart(&mut self) {
-        let _ = self.server.0.kill();
-        let _ = self.server.0.wait();
-        self.server = Self::launch(&self.dir, &self.urls);
-        self.store = Self::reach(&mut self.server, &self.urls.0).await.expect("etcd starts again");
+        self.members.kill(0);
+        self.members.launch(0).await;
+        self.store = self.members.client().await;
     }
+}
+
+/// The members of an etcd cluster.
+pub struct EtcdMembers(Vec<Member>);
+
+struct Member {
+    dir: TempDir,
+    client: String,
+    peer: String,
+    process: Option<Child>,
+}
+
+impl EtcdMembers {
+    /// So many, which answer.
+    pub async fn start(count: usize) -> Self {
+        // A port may be taken by another between being found and being used.
+        for _ in 0..5 {
+            let member = |_| Member {
+                dir: tempfile::tempdir().expect("a temporary directory can be made"),
+                client: free_url(),
+                peer: free_url(),
+                process: None,
+            };
+            let mut members = Self((0..count).map(member).collect());
+            (0..count).for_each(|at| members.spawn(at));
+            if members.answer().await {
+                return members;
+            }
+        }
+        panic!("etcd ends at once");
+    }
+
+    /// A client that knows them all.
+    pub async fn client(&self) -> Arc<Etcd> {
+        let urls: Vec<&str> = self.0.iter().map(|member| &*member.client).collect();
+        EtcdBed::client_of(&urls).await
+    }
+
+    /// Ends a member at once.
+    pub fn kill(&mut self, at: usize) {
+        self.0[at].kill();
+    }
+
+    /// Starts a member on what it left; it answers when this returns.
+    pub async fn launch(&mut self, at: usize) {
+        self.spawn(at);
+        assert!(self.answer().await, "etcd starts again");
+    }
+
+    fn spawn(&mut self, at: usize) {
+        let all: Vec<String> =
+            self.0.iter().enumerate().map(|(at, member)| format!("m{at}={}", member.peer)).collect();
+        let member = &mut self.0[at];
+        let log = std::fs::File::create(member.dir.path().join("log")).expect("the log can be made");
+        let process = Command::new("etcd")
+            .args(["--name", &format!("m{at}"), "--data-dir"])
+            .arg(member.dir.path().join("data"))
+            .args(["--listen-client-urls", &member.client, "--advertise-client-urls", &member.client])
+            .args(["--listen-peer-urls", &member.peer, "--initial-advertise-peer-urls", &member.peer])
+            .args(["--initial-cluster", &all.join(",")])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        member.process = Some(process.expect("etcd can be started; Debian has it in etcd-server"));
+    }
+
+    /// Waits until each member answers a read that a leader must confirm; `false` if one has ended.
+    async fn answer(&mut self) -> bool {
+        let until = Instant::now() + Duration::from_secs(30);
+        for member in &mut self.0 {
+            let url = member.client.clone();
+            loop {
+                let answer = match Etcd::connect(&[&url], None).await {
+                    Ok(store) => store.revision().await.map(|_| ()),
+                    Err(error) => Err(error),
+                };
+                let Err(error) = answer else { break };
+                assert!(Instant::now() < until, "etcd does not answer: {error}");
+                let process = member.process.as_mut().expect("it was started");
+                if process.try_wait().expect("it is our child").is_some() {
+                    return false;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        true
+    }
+}
+
+impl Member {
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_url() -> String {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    format!("http://{}", socket.local_addr().expect("it is bound"))
 }

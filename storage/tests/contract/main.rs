@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+#[allow(dead_code, reason = "what the API server's tests need besides")]
 mod bed;
 mod compaction;
 mod compactors;
