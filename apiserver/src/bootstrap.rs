@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use futures::{StreamExt, TryStreamExt};
 use http::{Method, Request};
 use serde_json::{Value, json};
 
@@ -12,17 +13,20 @@ use crate::write;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// Objects that are made at once.
+const AT_ONCE: usize = 32;
 /// How often an object is written when others write it too.
 const PUT_TRIES: usize = 8;
 
 /// Makes what is missing, through the same pipeline as any client.
 pub async fn install(app: &Arc<App>) -> anyhow::Result<()> {
-    for name in NAMESPACES {
-        ensure(app, "/api/v1/namespaces", json!({"metadata": {"name": name}})).await?;
-    }
+    let namespaces = NAMESPACES
+        .into_iter()
+        .map(|name| ("/api/v1/namespaces".to_owned(), json!({"metadata": {"name": name}})));
+    ensure_all(app, namespaces.collect()).await?;
+    let mut rest = Vec::new();
     for object in security::bootstrap::objects() {
-        let path = path_of(app, &object)?;
-        ensure(app, &path, object).await?;
+        rest.push((path_of(app, &object)?, object));
     }
     for (name, value) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)]
     {
@@ -30,8 +34,9 @@ pub async fn install(app: &Arc<App>) -> anyhow::Result<()> {
             "metadata": {"name": name}, "value": value,
             "description": "Used for system critical pods that must not be moved from where they run.",
         });
-        ensure(app, "/apis/scheduling.k8s.io/v1/priorityclasses", class).await?;
+        rest.push(("/apis/scheduling.k8s.io/v1/priorityclasses".to_owned(), class));
     }
+    ensure_all(app, rest).await?;
     api_service(app).await
 }
 
@@ -80,13 +85,26 @@ fn path_of(app: &App, object: &Value) -> anyhow::Result<String> {
     })
 }
 
+/// Makes those that are missing, many at once: a store acknowledges them together.
+async fn ensure_all(app: &Arc<App>, objects: Vec<(String, Value)>) -> anyhow::Result<()> {
+    let made = objects.into_iter().map(|(path, object)| {
+        let app = app.clone();
+        async move { ensure(&app, &path, object).await }
+    });
+    futures::stream::iter(made).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    // The next may need these.
+    app.cache.catch_up().await?;
+    Ok(())
+}
+
 async fn ensure(app: &Arc<App>, path: &str, object: Value) -> anyhow::Result<()> {
+    // As a rule all is there: then nothing is written, and nobody is asked but the cache.
+    let cached = format!("{path}/{}?resourceVersion=0", skiff_api::meta::name(&object));
+    if send(app, Method::GET, &cached, &Value::Null).await?.0 == 200 {
+        return Ok(());
+    }
     match send(app, Method::POST, path, &object).await? {
-        (code, _) if code < 300 || code == 409 => {
-            // The next may need this one.
-            app.cache.catch_up().await?;
-            Ok(())
-        }
+        (code, _) if code < 300 || code == 409 => Ok(()),
         (_, answer) => anyhow::bail!("cannot make {path}: {}", answer["message"]),
     }
 }
