@@ -6,8 +6,9 @@ use skiff_api::status::{FieldError, Status};
 
 use crate::app::Call;
 use crate::cache::Item;
-use crate::security::node;
+use crate::security::{Attributes, Authorizer, node};
 
+const CERTIFICATES: &str = "certificates.k8s.io";
 /// Namespaces that can never be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// How long a pod stays on a node that is not ready or cannot be reached, in seconds.
@@ -50,8 +51,35 @@ pub fn validate(call: &Call, new: &Value, old: Option<&Value>) -> Result<(), Sta
             .authorizer
             .read(|authority| authority.check_escalation(&call.context.user, &call.kind.kind, old, new))?;
     }
+    if call.kind.group == CERTIFICATES && info.subresource == "approval" {
+        may_approve(call, new)?;
+    }
     node::node_restriction(&call.context.user, &info.verb, &info.resource, &info.subresource, Some(new), old)
         .map_err(|why| Status::forbidden(&call.kind.group, &call.kind.plural, meta::name(new), &why))
+}
+
+/// Whoever approves a certificate must be allowed to for its signer, by the signer's name or its domain.
+fn may_approve(call: &Call, request: &Value) -> Result<(), Status> {
+    let signer = request["spec"]["signerName"].as_str().unwrap_or_default();
+    let domain = format!("{}/*", signer.split('/').next().unwrap_or_default());
+    let allowed = [signer, &domain].into_iter().any(|name| {
+        let asked = Attributes {
+            user: &call.context.user,
+            verb: "approve",
+            group: CERTIFICATES,
+            version: "*",
+            resource: "signers",
+            name,
+            resource_request: true,
+            ..Attributes::default()
+        };
+        call.app.authorizer.authorize(&asked).is_allowed()
+    });
+    if allowed {
+        return Ok(());
+    }
+    let why = format!("user not permitted to approve requests with signerName {signer:?}");
+    Err(Status::forbidden(CERTIFICATES, &call.kind.plural, call.name(), &why))
 }
 
 /// Refuses what may not be deleted.

@@ -152,7 +152,44 @@ async fn a_pod_is_bound_once() {
 }
 
 #[tokio::test]
-async fn an_approval_changes_conditions_and_a_finalize_finalizers() {
+async fn an_approval_changes_conditions_and_needs_a_right_to_the_signer() {
+    let server = Server::start().await;
+    let admin = server.admin();
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let request = json!({"metadata": {"name": "r"}, "spec": {"signerName": "example.com/own", "request": "LQ==",
+        "usages": ["client auth"]}});
+    admin.post(path, &request).await.expect(201);
+    let approval = json!({"status": {"certificate": "LQ==", "conditions": [
+        {"type": "Approved", "status": "True", "reason": "Why", "message": "not"}]}});
+    let view = format!("{path}/r/approval");
+    let approved = admin.patch(&view, "merge-patch", &approval).await.expect(200);
+    assert_eq!(approved["status"]["conditions"][0]["type"], "Approved");
+    assert_eq!(approved["status"].get("certificate"), None, "only a signer gives certificates");
+
+    let role = json!({"metadata": {"name": "r"}, "rules": [{"apiGroups": ["certificates.k8s.io"],
+        "resources": ["certificatesigningrequests/approval"], "verbs": ["patch"]}]});
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    admin.post(&format!("{rbac}/clusterroles"), &role).await.expect(201);
+    let binding = json!({"metadata": {"name": "r"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]});
+    admin.post(&format!("{rbac}/clusterrolebindings"), &binding).await.expect(201);
+    let jane = server.user("jane", &[]);
+    let change = json!({"metadata": {"labels": {"a": "b"}}});
+    loop {
+        let answer = jane.patch(&view, "merge-patch", &change).await;
+        // The right to the subresource arrives when the binding is seen.
+        if answer.code == 403 && answer.text().contains("cannot patch") {
+            continue;
+        }
+        let message = "certificatesigningrequests.certificates.k8s.io \"r\" is forbidden: user not permitted to approve requests with signerName \"example.com/own\"";
+        answer.refused(403, "Forbidden", message);
+        break;
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_is_finalized_by_its_own_view() {
     let server = Server::start().await;
     let admin = server.admin();
     let namespaces = "/api/v1/namespaces";
