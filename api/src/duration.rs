@@ -1,4 +1,6 @@
-//! Durations as people read them (`5m`, `3d4h`), after upstream's `util/duration`.
+//! Durations: as people read them (`5m`, `3d4h`), after upstream's `util/duration`, and as Go writes them.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -33,8 +35,47 @@ pub fn human(seconds: i64) -> String {
     }
 }
 
+/// Reads what Go's `time.ParseDuration` does, but for a sign: `90s`, `1h30m`, `250ms`, `0`.
+pub fn parse(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let (mut rest, mut total) = (text, 0f64);
+    while !rest.is_empty() || text.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (unit, after) =
+            after.split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
+        let scale = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        total += number.parse::<f64>().ok()? * scale;
+        rest = after;
+    }
+    Duration::try_from_secs_f64(total).ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    #[test]
+    fn gos_durations_are_read() {
+        for (text, millis) in
+            [("0", 0), ("90s", 90_000), ("1h30m", 5_400_000), ("1m0.5s", 60_500), ("250ms", 250)]
+        {
+            assert_eq!(super::parse(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "s", "5x", "-5s", "1h 2m", "1.2.3s"] {
+            assert_eq!(super::parse(text), None, "{text}");
+        }
+    }
+
     #[test]
     fn spans_read_as_upstream_prints_them() {
         for (seconds, expected) in [

@@ -4,15 +4,13 @@ use serde_json::{Value, json};
 use skiff_api::meta;
 use skiff_api::status::{FieldError, Status};
 
-use crate::app::Call;
+use crate::app::{Call, Tolerations};
 use crate::cache::Item;
 use crate::security::{Attributes, Authorizer, node};
 
 const CERTIFICATES: &str = "certificates.k8s.io";
 /// Namespaces that can never be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
-/// How long a pod stays on a node that is not ready or cannot be reached, in seconds.
-const TOLERATION_S: u64 = 300;
 const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Projected tokens live a little over an hour and are renewed before.
 const TOKEN_LIFE_S: u64 = 3607;
@@ -32,7 +30,7 @@ pub fn mutate(call: &Call, new: &mut Value, old: Option<&Value>) -> Result<(), S
         ("", "namespaces", Some(old)) => new["spec"]["finalizers"] = old["spec"]["finalizers"].clone(),
         ("", "pods", None) => {
             service_account(call, new)?;
-            default_tolerations(new);
+            default_tolerations(call.app.config.tolerations, new);
             priority(call, new)?;
             new["status"] = json!({"phase": "Pending", "qosClass": skiff_api::strategy::qos_class(new)});
         }
@@ -204,10 +202,13 @@ fn mount_token(spec: &mut Value) {
     }
 }
 
-/// A pod outlives its node's silence for five minutes unless it says otherwise.
-fn default_tolerations(pod: &mut Value) {
+/// A pod outlives its node's failure for a while unless it says otherwise.
+fn default_tolerations(default: Tolerations, pod: &mut Value) {
     let mut tolerations = pod["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+    for (key, seconds) in [
+        ("node.kubernetes.io/not-ready", default.not_ready_s),
+        ("node.kubernetes.io/unreachable", default.unreachable_s),
+    ] {
         let tolerated = tolerations.iter().any(|toleration| {
             let effect = toleration["effect"].as_str().unwrap_or_default();
             let its = toleration["key"].as_str().unwrap_or_default();
@@ -215,7 +216,7 @@ fn default_tolerations(pod: &mut Value) {
         });
         if !tolerated {
             tolerations.push(json!({
-                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_S,
+                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds,
             }));
         }
     }

@@ -44,6 +44,23 @@ pub struct Config {
     pub service_account_key_pem: String,
     /// The certificate and key shown to node agents, as PEM.
     pub node_client_pem: (String, String),
+    /// How long new pods stay on a node that fails, unless they say so themselves.
+    pub tolerations: Tolerations,
+}
+
+/// How long pods stay on a node that fails, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Tolerations {
+    /// One that says it is not ready (`--default-not-ready-toleration-seconds`).
+    pub not_ready_s: i64,
+    /// One that is silent (`--default-unreachable-toleration-seconds`).
+    pub unreachable_s: i64,
+}
+
+impl Default for Tolerations {
+    fn default() -> Self {
+        Self { not_ready_s: 300, unreachable_s: 300 }
+    }
 }
 
 /// The API server.

@@ -217,6 +217,9 @@ pub fn unavailable(error: Error) -> Status {
         }
         // As kube-apiserver passes it on.
         Error::TooLarge(_) => Status::new(500, "", "etcdserver: request is too large"),
+        Error::Full(_) => Status::internal(
+            "the disk that holds the cluster's data is full: nothing was written; free some space and try again",
+        ),
         _ => Status::internal("the store failed"),
     }
 }

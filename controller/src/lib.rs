@@ -17,6 +17,7 @@ mod garbage;
 mod ipam;
 mod namespace;
 mod nodelife;
+mod per_namespace;
 mod podgc;
 mod pods;
 mod replicaset;

@@ -46,23 +46,7 @@ pub fn parse(text: &str) -> Result<Option<Duration>, String> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Some(Duration::from_secs(seconds)));
     }
-    let (mut rest, mut total) = (text, 0f64);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        total += number
-            * match &rest[..unit] {
-                "ms" => 0.001,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return Err(bad()),
-            };
-        rest = &rest[unit..];
-    }
-    Duration::try_from_secs_f64(total).map(Some).map_err(|_| bad())
+    skiff_api::duration::parse(text).map(Some).ok_or_else(bad)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::{Api, runtime::watcher};
-use skiff_runtime::{event::Recorder, view::View};
+use skiff_runtime::{event::Recorder, health, metrics::Metrics, view::View};
 use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -26,18 +26,18 @@ use crate::{
 };
 
 /// The engine that the settings name.
-pub fn runtime(config: &Config) -> anyhow::Result<Arc<dyn Runtime>> {
-    Ok(match &config.runtime {
+pub fn runtime(config: &Config) -> Arc<dyn Runtime> {
+    match &config.runtime {
         RuntimeKind::Docker { host } => {
-            Arc::new(DockerRuntime::new(host.as_deref(), &config.node_name, &config.container_log_max_size)?)
+            Arc::new(DockerRuntime::new(host.as_deref(), &config.node_name, &config.container_log))
         }
         RuntimeKind::Simulated => Arc::new(SimulatedRuntime::new()),
-    })
+    }
 }
 
 /// Runs a node until `shutdown`; its pods go on running afterwards.
 pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let runtime = runtime(&config)?;
+    let runtime = runtime(&config);
     let name = config.node_name.clone();
     let on_node = watcher::Config::default().fields(&format!("spec.nodeName={name}"));
     let pods: View<Pod> = View::spawn(Api::all(client.clone()), on_node, shutdown.clone());
@@ -50,7 +50,18 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
     let (state, engine) = watch::channel(Engine::default());
     let (cidr_sender, cidr) = watch::channel(config.pod_cidr.clone());
     let (happened_sender, happened) = mpsc::channel(1024);
-    tokio::spawn(engine::follow(runtime.clone(), state, cidr, happened_sender, shutdown.clone()));
+    tokio::spawn(engine::follow(
+        runtime.clone(),
+        config.reserved,
+        state,
+        cidr,
+        happened_sender,
+        shutdown.clone(),
+    ));
+    if let Some(address) = config.healthz {
+        let health = health::bind(address).await?;
+        tokio::spawn(health.serve(Arc::new(|| true), Metrics::default(), shutdown.clone()));
+    }
 
     // The first status should tell what the node has, but the node is made known even if the engine is away.
     let mut first = engine.clone();
@@ -95,7 +106,7 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
 
 /// Removes every container and network made for this node, and the pods' files.
 pub async fn clean(config: Config) -> anyhow::Result<()> {
-    runtime(&config)?.clean().await?;
+    runtime(&config).clean().await?;
     let pods = config.data_dir.join("pods");
     for entry in std::fs::read_dir(&pods).into_iter().flatten().flatten() {
         volume::tear_down(&entry.path())?;

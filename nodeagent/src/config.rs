@@ -1,11 +1,15 @@
 //! What a node agent is told at its start.
 
+mod file;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
+
+use crate::field::Allocatable;
 
 /// Which engine runs the containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Port told to the API server, when it differs from `listen` (0 there means: take any).
     pub advertise_port: Option<u16>,
+    /// Whether the node's HTTPS server runs.
+    pub serve: bool,
     /// Certificate chain of the HTTPS server; without it no server is started.
     pub tls_cert_pem: Option<String>,
     /// Its private key.
@@ -50,16 +56,52 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Taints the Node is registered with: `key=value:Effect`.
     pub taints: Vec<String>,
+    /// What the node's provider calls it.
+    pub provider_id: Option<String>,
     /// How many pods the node takes.
     pub max_pods: u32,
+    /// What is kept from pods, for the system and for Skiff.
+    pub reserved: Allocatable,
+    /// How many images the Node's status names; none for no limit.
+    pub max_images: Option<usize>,
     /// The pod range, when it is not left to a controller.
     pub pod_cidr: Option<String>,
-    /// How often the Lease is renewed.
-    pub lease_interval: Duration,
+    /// How long the Lease holds, in seconds; it is renewed four times in this time, as upstream.
+    pub lease_duration_s: u32,
     /// How often the Node's status is written though nothing changed.
     pub status_interval: Duration,
-    /// Size at which the engine rotates a container's log.
-    pub container_log_max_size: String,
+    /// What the engine keeps of a container's log.
+    pub container_log: LogLimits,
+    /// Where `/healthz` and `/livez` are served without credentials, if anywhere.
+    pub healthz: Option<SocketAddr>,
+    /// Files of the certificates above, for who reads them.
+    pub files: CertificateFiles,
+}
+
+/// What the engine keeps of a container's log.
+#[derive(Clone, Debug)]
+pub struct LogLimits {
+    /// The size at which a new file begins, as the engine reads it: `10m`, or bytes.
+    pub max_size: String,
+    /// How many files there are at most.
+    pub max_files: u32,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self { max_size: "10m".into(), max_files: 5 }
+    }
+}
+
+/// Where certificates are read from.
+#[derive(Clone, Debug, Default)]
+pub struct CertificateFiles {
+    /// The certificate that the node shows.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// The CA of the clients that are let in.
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Config {
@@ -72,6 +114,7 @@ impl Config {
             node_ip,
             listen: SocketAddr::from(([0, 0, 0, 0], 10250)),
             advertise_port: None,
+            serve: true,
             tls_cert_pem: None,
             tls_key_pem: None,
             client_ca_pem: None,
@@ -80,12 +123,31 @@ impl Config {
             resolv_conf: default_resolv_conf(),
             labels: BTreeMap::new(),
             taints: Vec::new(),
+            provider_id: None,
             max_pods: 110,
+            reserved: Allocatable::default(),
+            max_images: Some(50),
             pod_cidr: None,
-            lease_interval: Duration::from_secs(10),
+            lease_duration_s: 40,
             status_interval: Duration::from_secs(300),
-            container_log_max_size: "10m".into(),
+            container_log: LogLimits::default(),
+            healthz: None,
+            files: CertificateFiles::default(),
         }
+    }
+
+    /// Reads a `KubeletConfiguration` (`kubelet.config.k8s.io/v1beta1`) over these settings. Beside the outcome come
+    /// warnings, each naming a field that is set and known but does nothing here.
+    ///
+    /// # Errors
+    /// What cannot be read, an unknown field and a wrong value.
+    pub fn with_file(self, path: &Path) -> Result<(Self, Vec<String>), skiff_runtime::Error> {
+        file::SCHEMA.read(path, self)
+    }
+
+    /// How often the Lease is renewed.
+    pub fn lease_interval(&self) -> Duration {
+        Duration::from_secs(self.lease_duration_s.into()) / 4
     }
 
     /// Folder of one pod's files.

@@ -23,6 +23,7 @@ use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::OnceCell;
 
 use crate::{
+    config::LogLimits,
     cri::{
         Chunk, ContainerSpec, Credentials, EngineInfo, ExecSpec, Image, LogQuery, Observed, PodKey, Runtime,
         SandboxSpec, Session, label,
@@ -36,44 +37,23 @@ const TIMEOUT_S: u64 = 120;
 /// A node on a Docker engine.
 pub struct DockerRuntime {
     node: String,
-    log_max_size: String,
-    docker: Docker,
-    negotiated: OnceCell<()>,
+    logs: LogLimits,
+    host: Option<String>,
+    /// Connected when it is first needed: an engine that has never run has not even a socket.
+    docker: OnceCell<Docker>,
 }
 
 impl DockerRuntime {
     /// Does not connect yet: the engine may come later.
-    pub fn new(host: Option<&str>, node: &str, log_max_size: &str) -> Result<Self> {
-        let version = bollard::API_DEFAULT_VERSION;
+    pub fn new(host: Option<&str>, node: &str, logs: &LogLimits) -> Self {
         let host =
             host.map(str::to_owned).or_else(|| std::env::var("DOCKER_HOST").ok()).filter(|h| !h.is_empty());
-        let docker = match host.as_deref() {
-            None => Docker::connect_with_unix("/var/run/docker.sock", TIMEOUT_S, version),
-            Some(h) if h.starts_with("unix://") || h.starts_with('/') => {
-                Docker::connect_with_unix(h, TIMEOUT_S, version)
-            }
-            Some(h) => Docker::connect_with_http(h, TIMEOUT_S, version),
-        };
-        Ok(Self {
-            node: node.to_owned(),
-            log_max_size: log_max_size.to_owned(),
-            docker: docker.map_err(engine_error)?,
-            negotiated: OnceCell::new(),
-        })
+        Self { node: node.to_owned(), logs: logs.clone(), host, docker: OnceCell::new() }
     }
 
     /// The client, with the API version that both sides speak.
     async fn docker(&self) -> Result<&Docker> {
-        self.negotiated
-            .get_or_try_init(|| async {
-                let asked = self.docker.clone().negotiate_version();
-                match tokio::time::timeout(Duration::from_secs(10), asked).await {
-                    Ok(result) => result.map(drop).map_err(engine_error),
-                    Err(_) => Err(Error::EngineDown("no answer within 10 s".into())),
-                }
-            })
-            .await?;
-        Ok(&self.docker)
+        self.docker.get_or_try_init(|| connect(self.host.as_deref())).await
     }
 
     /// Filters that keep what belongs to this node.
@@ -81,6 +61,22 @@ impl DockerRuntime {
         let mut labels = vec![format!("{}={}", label::NODE, self.node)];
         labels.extend(more.iter().map(|(k, v)| format!("{k}={v}")));
         HashMap::from([("label".to_owned(), labels)])
+    }
+}
+
+async fn connect(host: Option<&str>) -> Result<Docker> {
+    let version = bollard::API_DEFAULT_VERSION;
+    let docker = match host {
+        None => Docker::connect_with_unix("/var/run/docker.sock", TIMEOUT_S, version),
+        Some(h) if h.starts_with("unix://") || h.starts_with('/') => {
+            Docker::connect_with_unix(h, TIMEOUT_S, version)
+        }
+        Some(h) => Docker::connect_with_http(h, TIMEOUT_S, version),
+    };
+    let asked = docker.map_err(engine_error)?.negotiate_version();
+    match tokio::time::timeout(Duration::from_secs(10), asked).await {
+        Ok(result) => result.map_err(engine_error),
+        Err(_) => Err(Error::EngineDown("no answer within 10 s".into())),
     }
 }
 
@@ -176,7 +172,7 @@ impl Runtime for DockerRuntime {
 
     async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<String> {
         let docker = self.docker().await?;
-        let body = create::sandbox(spec, &self.node, &self.log_max_size);
+        let body = create::sandbox(spec, &self.node, &self.logs);
         let id = match create::create(docker, &spec.name, body.clone()).await {
             // The image may have been pruned since the start.
             Err(error) if error.is_not_found() => {
@@ -194,12 +190,8 @@ impl Runtime for DockerRuntime {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String> {
-        create::create(
-            self.docker().await?,
-            &spec.name,
-            create::container(spec, &self.node, &self.log_max_size),
-        )
-        .await
+        create::create(self.docker().await?, &spec.name, create::container(spec, &self.node, &self.logs))
+            .await
     }
 
     async fn start(&self, id: &str) -> Result<()> {

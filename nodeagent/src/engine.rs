@@ -22,7 +22,9 @@ pub struct Engine {
     pub network_ready: bool,
     /// Why it does not.
     pub network_trouble: Option<String>,
-    /// What pods may take.
+    /// What the machine has.
+    pub capacity: Allocatable,
+    /// What pods may take of it.
     pub allocatable: Allocatable,
 }
 
@@ -34,9 +36,10 @@ pub enum Happened {
     Back,
 }
 
-/// Follows the engine until `shutdown`. `cidr` is the node's range, once known.
+/// Follows the engine until `shutdown`. `cidr` is the node's range, once known; `reserved` is kept from pods.
 pub async fn follow(
     runtime: Arc<dyn Runtime>,
+    reserved: Allocatable,
     state: watch::Sender<Engine>,
     mut cidr: watch::Receiver<Option<String>>,
     happened: mpsc::Sender<Happened>,
@@ -47,11 +50,11 @@ pub async fn follow(
         let begun = tokio::time::Instant::now();
         let trouble = tokio::select! {
             () = shutdown.cancelled() => return,
-            trouble = session(&*runtime, &state, &mut cidr, &happened) => trouble,
+            trouble = session(&*runtime, reserved, &state, &mut cidr, &happened) => trouble,
         };
         let was_up = state.borrow().info.is_some();
         if was_up || state.borrow().trouble.as_ref() != Some(&trouble) {
-            tracing::warn!(%trouble, "the container engine does not answer; is it running, and may this user use it?");
+            tracing::warn!("{trouble}. {} The node waits for it.", advice(&trouble));
         }
         state.send_modify(|s| {
             s.info = None;
@@ -69,9 +72,20 @@ pub async fn follow(
     }
 }
 
+/// What a person can do about an engine that cannot be used.
+fn advice(trouble: &str) -> &'static str {
+    let denied = ["Permission denied", "permission denied", "os error 13"];
+    if denied.iter().any(|words| trouble.contains(words)) {
+        return "This user may not use Docker: run skiff as root, or add the user to the group of the socket \
+                (usually `usermod -aG docker USER`).";
+    }
+    "Start Docker (`systemctl start docker`), or say by DOCKER_HOST where it is."
+}
+
 /// One time of being connected; returns why it ended.
 async fn session(
     runtime: &dyn Runtime,
+    reserved: Allocatable,
     state: &watch::Sender<Engine>,
     cidr: &mut watch::Receiver<Option<String>>,
     happened: &mpsc::Sender<Happened>,
@@ -84,7 +98,7 @@ async fn session(
         Ok(events) => events,
         Err(error) => return error.to_string(),
     };
-    let allocatable = Allocatable {
+    let capacity = Allocatable {
         cpu_millis: info.cpus * 1000,
         memory_bytes: info.memory_bytes,
         storage_bytes: storage(&info.root_dir),
@@ -92,7 +106,8 @@ async fn session(
     state.send_modify(|s| {
         s.info = Some(info);
         s.trouble = None;
-        s.allocatable = allocatable;
+        s.capacity = capacity;
+        s.allocatable = capacity.less(reserved);
     });
     prepare(runtime, state, cidr).await;
     if happened.send(Happened::Back).await.is_err() {
@@ -149,4 +164,29 @@ fn storage(root: &str) -> i64 {
     let path = if std::path::Path::new(root).exists() { root } else { "/" };
     nix::sys::statvfs::statvfs(path)
         .map_or(0, |s| i64::try_from(s.blocks().saturating_mul(s.fragment_size())).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_fits_the_trouble() {
+        for (trouble, expected) in [
+            (
+                "the container engine does not answer: error: Permission denied (os error 13)",
+                "run skiff as root",
+            ),
+            (
+                "the container engine does not answer: No such file or directory (os error 2)",
+                "systemctl start docker",
+            ),
+            (
+                "the container engine does not answer: Connection refused (os error 111)",
+                "systemctl start docker",
+            ),
+        ] {
+            assert!(advice(trouble).contains(expected), "{trouble}");
+        }
+    }
 }

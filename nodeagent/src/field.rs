@@ -20,6 +20,19 @@ pub struct Allocatable {
     pub storage_bytes: i64,
 }
 
+impl Allocatable {
+    /// What is left when `reserved` is taken away.
+    #[must_use]
+    pub fn less(self, reserved: Self) -> Self {
+        let left = |all: i64, kept: i64| (all - kept).max(0);
+        Self {
+            cpu_millis: left(self.cpu_millis, reserved.cpu_millis),
+            memory_bytes: left(self.memory_bytes, reserved.memory_bytes),
+            storage_bytes: left(self.storage_bytes, reserved.storage_bytes),
+        }
+    }
+}
+
 /// The value of a field of the pod.
 pub fn pod_field(pod: &Pod, pod_ip: Option<IpAddr>, node_ip: IpAddr, path: &str) -> Result<String> {
     let meta = &pod.metadata;

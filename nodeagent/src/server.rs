@@ -47,7 +47,9 @@ pub struct Server {
 /// Listens; `None` when the settings hold no certificate.
 pub async fn bind(config: &Config) -> anyhow::Result<Option<Server>> {
     use anyhow::Context;
-    let (Some(cert), Some(key)) = (&config.tls_cert_pem, &config.tls_key_pem) else { return Ok(None) };
+    let (true, Some(cert), Some(key)) = (config.serve, &config.tls_cert_pem, &config.tls_key_pem) else {
+        return Ok(None);
+    };
     let tls =
         crate::tls::server(cert, key, config.client_ca_pem.as_deref()).context("the node's certificate")?;
     let listener =

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
 use crate::net::Cidr;
 
 mod file;
@@ -57,7 +56,7 @@ impl Config {
     /// Reads a `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`). Beside the configuration come warnings,
     /// each naming a field that is set and known but does nothing here. What cannot be read, an unknown field and a
     /// wrong value are errors.
-    pub fn from_file(path: &Path) -> Result<(Self, Vec<String>)> {
-        file::read(path)
+    pub fn from_file(path: &Path) -> Result<(Self, Vec<String>), skiff_runtime::Error> {
+        file::SCHEMA.read(path, Self::default())
     }
 }

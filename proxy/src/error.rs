@@ -23,21 +23,13 @@ pub enum Error {
         /// What it said.
         message: String,
     },
-    /// A file of the kernel or of configuration could not be read or written.
+    /// A file of the kernel could not be read or written.
     #[error("{path}: {source}")]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
-    },
-    /// A configuration that cannot be used.
-    #[error("{path}: {message}")]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// Which field, what is wrong, what is allowed.
-        message: String,
     },
     /// The kernel's connection table could not be asked.
     #[error("connection tracking: {0}")]

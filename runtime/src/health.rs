@@ -21,26 +21,34 @@ pub const MAX_CONNECTIONS: usize = 64;
 /// Tells whether the component is ready.
 pub type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Serves until `shutdown`.
+/// A server that listens.
+pub struct Server(TcpListener);
+
+/// Listens.
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub async fn serve(
-    address: SocketAddr,
-    ready: Ready,
-    metrics: Metrics,
-    shutdown: CancellationToken,
-) -> Result<(), Error> {
-    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+pub async fn bind(address: SocketAddr) -> Result<Server, Error> {
+    TcpListener::bind(address).await.map(Server).map_err(|source| Error::Listen { address, source })
+}
+
+impl Server {
+    /// Serves until `shutdown`.
+    pub async fn serve(self, ready: Ready, metrics: Metrics, shutdown: CancellationToken) {
+        serve(self.0, ready, metrics, shutdown).await;
+    }
+}
+
+async fn serve(listener: TcpListener, ready: Ready, metrics: Metrics, shutdown: CancellationToken) {
     let slots = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     loop {
         let slot = tokio::select! {
             slot = slots.clone().acquire_owned() => slot,
-            () = shutdown.cancelled() => return Ok(()),
+            () = shutdown.cancelled() => return,
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => return Ok(()),
+            () = shutdown.cancelled() => return,
         };
         let Ok((stream, _)) = accepted else { continue };
         let (ready, metrics, shutdown) = (ready.clone(), metrics.clone(), shutdown.clone());

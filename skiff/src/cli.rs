@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use skiff_nodeagent::RuntimeKind;
 
 /// Skiff: a Kubernetes-compatible container orchestrator in one binary.
 #[derive(Debug, Parser)]
@@ -53,6 +55,12 @@ pub struct Server {
     /// An etcd cluster to keep the data in, such as http://127.0.0.1:2379; embedded if not given.
     #[arg(long, value_delimiter = ',')]
     pub etcd_servers: Vec<String>,
+    /// How many seconds a pod stays on a node that is not ready, unless the pod itself says so.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub default_not_ready_toleration_seconds: i64,
+    /// How many seconds a pod stays on a node that cannot be reached, unless the pod itself says so.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub default_unreachable_toleration_seconds: i64,
 }
 
 /// `skiff up`.
@@ -61,8 +69,11 @@ pub struct Up {
     #[command(flatten)]
     pub server: Server,
     /// How many nodes to run here; none leaves the cluster to nodes that join.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub nodes: u16,
+    /// Where the first node serves logs and exec to the API server; further nodes take the ports after it.
+    #[arg(long, value_name = "PORT", default_value_t = 10250)]
+    pub agent_port: u16,
     /// What runs the containers.
     #[arg(long, value_enum, default_value_t = Runtime::Docker)]
     pub runtime: Runtime,
@@ -73,12 +84,31 @@ pub struct Up {
 /// How nodes are watched; the defaults are upstream's.
 #[derive(Debug, Clone, Args)]
 pub struct Lifecycle {
-    /// How often heartbeats are looked at, in seconds.
-    #[arg(long, default_value_t = 5)]
-    pub node_monitor_period: u64,
-    /// How long a node may be silent before it is not ready, in seconds.
-    #[arg(long, default_value_t = 50)]
-    pub node_monitor_grace_period: u64,
+    /// How often heartbeats are looked at.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub node_monitor_period: Duration,
+    /// How long a node may be silent before it is not ready.
+    #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
+    pub node_monitor_grace_period: Duration,
+    /// How long a new node may take to report for the first time.
+    #[arg(long, value_name = "DURATION", default_value = "1m0s", value_parser = duration)]
+    pub node_startup_grace_period: Duration,
+    /// How many finished pods are kept before the oldest are deleted; 0 keeps all.
+    #[arg(long, value_name = "N", default_value_t = 12_500)]
+    pub terminated_pod_gc_threshold: usize,
+}
+
+impl Lifecycle {
+    /// The controllers' settings, with these.
+    pub fn config(&self) -> skiff_controller::Config {
+        skiff_controller::Config {
+            node_monitor_period: self.node_monitor_period,
+            node_monitor_grace_period: self.node_monitor_grace_period,
+            node_startup_grace_period: self.node_startup_grace_period,
+            terminated_pod_gc_threshold: self.terminated_pod_gc_threshold,
+            ..Default::default()
+        }
+    }
 }
 
 /// What runs containers.
@@ -88,6 +118,16 @@ pub enum Runtime {
     Docker,
     /// None: containers are imagined.
     Simulated,
+}
+
+impl Runtime {
+    /// What the node agent is told; where Docker is, DOCKER_HOST says.
+    pub fn kind(self) -> RuntimeKind {
+        match self {
+            Self::Docker => RuntimeKind::Docker { host: None },
+            Self::Simulated => RuntimeKind::Simulated,
+        }
+    }
 }
 
 /// `skiff down`.
@@ -111,12 +151,15 @@ pub struct Apiserver {
     pub credentials_for_nodes: Vec<String>,
 }
 
-/// A component that needs a way to the API and nothing else.
+/// What the scheduler and the controllers need to run alone.
 #[derive(Debug, Clone, Args)]
 pub struct Component {
     /// How to reach the API, and as whom.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub kubeconfig: PathBuf,
+    /// Whether to wait for a Lease before doing anything, so that of several processes one acts.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub leader_elect: bool,
 }
 
 /// `skiff controller`.
@@ -125,8 +168,17 @@ pub struct Controller {
     #[command(flatten)]
     pub component: Component,
     /// The CA that pods verify the API with.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
+    /// Whether nodes are given pod ranges.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub allocate_node_cidrs: bool,
+    /// The range that nodes' pod ranges are cut from.
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub cluster_cidr: String,
+    /// The prefix length of a node's pod range.
+    #[arg(long, value_name = "BITS", default_value_t = 24)]
+    pub node_cidr_mask_size: u8,
     #[command(flatten)]
     pub lifecycle: Lifecycle,
 }
@@ -134,11 +186,11 @@ pub struct Controller {
 /// `skiff nodeagent`.
 #[derive(Debug, Clone, Args)]
 pub struct Nodeagent {
-    /// How to reach the API, and as whom; without it, from the configuration file.
-    #[arg(long)]
+    /// How to reach the API, and as whom.
+    #[arg(long, value_name = "FILE")]
     pub kubeconfig: PathBuf,
-    /// A `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1).
-    #[arg(long)]
+    /// A `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1). Flags given here win over it.
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The node's name; the host's if not given.
     #[arg(long)]
@@ -146,20 +198,26 @@ pub struct Nodeagent {
     /// The node's address; found out if not given.
     #[arg(long)]
     pub node_ip: Option<IpAddr>,
-    /// Where the node serves logs and exec.
-    #[arg(long, default_value = "0.0.0.0:10250")]
-    pub listen: SocketAddr,
-    /// Where pods' files are kept.
-    #[arg(long, default_value = "/var/lib/skiff-node")]
-    pub data_dir: PathBuf,
-    /// The certificate that the node shows.
+    /// Labels of the node: key=value,…
+    #[arg(long, value_name = "LABELS", value_delimiter = ',', value_parser = label)]
+    pub node_labels: Vec<(String, String)>,
+    /// The address at which the node serves logs and exec; 0.0.0.0 if nothing says otherwise.
     #[arg(long)]
+    pub address: Option<IpAddr>,
+    /// The port at which it does; 10250 if nothing says otherwise.
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Where pods' files are kept.
+    #[arg(long, visible_alias = "root-dir", value_name = "DIR", default_value = "/var/lib/skiff-node")]
+    pub data_dir: PathBuf,
+    /// The certificate that the node shows. Without one, logs and exec are not served.
+    #[arg(long, value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
     /// Its key.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub tls_private_key_file: Option<PathBuf>,
     /// The CA of the clients that are let in.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
     /// What runs the containers.
     #[arg(long, value_enum, default_value_t = Runtime::Docker)]
@@ -178,6 +236,15 @@ pub struct Proxy {
     /// The nodes on this machine; the host's name if not given.
     #[arg(long, value_delimiter = ',')]
     pub hostname_override: Vec<String>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    skiff_api::duration::parse(text).ok_or_else(|| "write it as 40s, 1m30s or 500ms".to_owned())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// `/var/lib/skiff` for root, below the home folder for others.

@@ -1,10 +1,8 @@
 //! Each component as a process of its own.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
-use skiff_nodeagent::RuntimeKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::pki::Pki;
@@ -42,7 +40,8 @@ fn read(path: Option<&Path>) -> anyhow::Result<Option<String>> {
 /// `skiff scheduler`.
 pub async fn scheduler(args: cli::Component, shutdown: CancellationToken) -> anyhow::Result<()> {
     let client = client(&args.kubeconfig).await?;
-    skiff_scheduler::run(skiff_scheduler::Config::default(), client, shutdown).await
+    let config = skiff_scheduler::Config { leader_elect: args.leader_elect, ..Default::default() };
+    skiff_scheduler::run(config, client, shutdown).await
 }
 
 /// `skiff controller`.
@@ -50,9 +49,11 @@ pub async fn controller(args: cli::Controller, shutdown: CancellationToken) -> a
     let client = client(&args.component.kubeconfig).await?;
     let config = skiff_controller::Config {
         root_ca_pem: read(args.root_ca_file.as_deref())?.unwrap_or_default(),
-        node_monitor_period: Duration::from_secs(args.lifecycle.node_monitor_period),
-        node_monitor_grace_period: Duration::from_secs(args.lifecycle.node_monitor_grace_period),
-        ..Default::default()
+        leader_elect: args.component.leader_elect,
+        allocate_node_cidrs: args.allocate_node_cidrs,
+        cluster_cidr: args.cluster_cidr,
+        node_cidr_mask_size: args.node_cidr_mask_size,
+        ..args.lifecycle.config()
     };
     skiff_controller::run(config, client, shutdown).await
 }
@@ -63,17 +64,25 @@ pub async fn nodeagent(args: cli::Nodeagent, shutdown: CancellationToken) -> any
     let name = args.hostname_override.map_or_else(server::host_name, Ok)?;
     let node_ip = args.node_ip.unwrap_or_else(server::host_ip);
     let mut config = skiff_nodeagent::Config::new(name, node_ip, args.data_dir);
-    config.listen = args.listen;
-    config.runtime = match args.runtime {
-        cli::Runtime::Docker => RuntimeKind::Docker { host: None },
-        cli::Runtime::Simulated => RuntimeKind::Simulated,
-    };
-    config.tls_cert_pem = read(args.tls_cert_file.as_deref())?;
-    config.tls_key_pem = read(args.tls_private_key_file.as_deref())?;
-    config.client_ca_pem = read(args.client_ca_file.as_deref())?;
     if let Some(path) = &args.config {
-        anyhow::bail!("{}: not implemented: node agent configuration files", path.display());
+        let (read, warnings) = config.with_file(path)?;
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        config = read;
     }
+    // Flags win over the file.
+    if let Some(address) = args.address {
+        config.listen.set_ip(address);
+    }
+    if let Some(port) = args.port {
+        config.listen.set_port(port);
+    }
+    config.labels.extend(args.node_labels);
+    config.runtime = args.runtime.kind();
+    let files = config.files.clone();
+    config.tls_cert_pem = read(args.tls_cert_file.or(files.tls_cert).as_deref())?;
+    config.tls_key_pem = read(args.tls_private_key_file.or(files.tls_key).as_deref())?;
+    config.client_ca_pem = read(args.client_ca_file.or(files.client_ca).as_deref())?;
+    server::probe(config.listen, "the node agent", "--port PORT").await?;
     skiff_nodeagent::run(config, client, shutdown).await
 }
 
@@ -87,12 +96,11 @@ pub async fn proxy(args: cli::Proxy, shutdown: CancellationToken) -> anyhow::Res
         }
         None => skiff_proxy::Config::default(),
     };
-    if config.node_names.is_empty() {
-        config.node_names = if args.hostname_override.is_empty() {
-            vec![server::host_name()?]
-        } else {
-            args.hostname_override
-        };
+    // Flags win over the file.
+    if !args.hostname_override.is_empty() {
+        config.node_names = args.hostname_override;
+    } else if config.node_names.is_empty() {
+        config.node_names = vec![server::host_name()?];
     }
     let kubeconfig = args.kubeconfig.or_else(|| config.kubeconfig.clone());
     let kubeconfig = kubeconfig.context(

@@ -27,7 +27,7 @@ pub async fn run(down: cli::Down) -> anyhow::Result<()> {
         drop(lock);
         let dir = &down.data_dir;
         // Only what is ours: the directory may hold other things.
-        for name in ["pki", "store", "nodes"] {
+        for name in ["pki", "store", "nodes", "simulated"] {
             let path = dir.join(name);
             if path.exists() {
                 std::fs::remove_dir_all(&path)

@@ -129,7 +129,7 @@ impl Pki {
     /// `scheduler`, `controller`, `proxy`, and `node-NAME` for each node.
     pub fn write_kubeconfigs(&self, dir: &Path, url: &str, nodes: &[String]) -> anyhow::Result<()> {
         let write = |path: PathBuf, user: &str, pair: &Pair| {
-            files::write(&path, &kubeconfig::render(url, self.ca_pem(), user, &pair.0, &pair.1))
+            files::keep(&path, &kubeconfig::render(url, self.ca_pem(), user, &pair.0, &pair.1))
         };
         write(dir.join("kubeconfig"), "kubernetes-admin", &self.client("admin")?)?;
         for (file, user, group) in CLIENTS {

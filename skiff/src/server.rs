@@ -1,5 +1,6 @@
 //! The API server's start: store, credentials, listeners.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use nix::sys::socket::{setsockopt, sockopt};
+use skiff_apiserver::app::Tolerations;
 use skiff_apiserver::{App, Config, serve};
 use skiff_storage::lock::DirLock;
 use skiff_storage::{Error, Storage, embedded, etcd};
@@ -19,6 +21,10 @@ use crate::pki::Pki;
 /// Cluster IPs.
 pub const SERVICE_CIDR: &str = "10.96.0.0/16";
 const NODE_PORTS: (u16, u16) = (30000, 32767);
+/// Who listens, and the flag that says where.
+pub const API_SERVER: &str = "the API server";
+/// The flag that says where the API is served.
+pub const LISTEN: &str = "--listen ADDR:PORT";
 /// The gateway of the first node's pods: an address that pods reach, and no one outside does.
 const POD_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 
@@ -88,8 +94,8 @@ async fn open(server: &cli::Server, shutdown: &CancellationToken) -> anyhow::Res
 
 /// Starts the API server; it answers when this returns.
 pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken) -> anyhow::Result<Running> {
-    // Bind first: a port in use is said before anything is opened.
-    let listener = bind(server.listen).await?;
+    // First, so that a port in use is said before anything is opened.
+    let listener = bind(server.listen, API_SERVER, LISTEN).await?;
     let addresses = addresses(server);
     let storage = open(server, shutdown).await?;
     let config = Config {
@@ -99,6 +105,10 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
         ca_pem: pki.ca_pem().to_owned(),
         service_account_key_pem: pki.service_account_key_pem().to_owned(),
         node_client_pem: pki.node_client()?,
+        tolerations: Tolerations {
+            not_ready_s: server.default_not_ready_toleration_seconds,
+            unreachable_s: server.default_unreachable_toleration_seconds,
+        },
     };
     let app = App::start(config, storage, shutdown.clone()).await?;
     let tls = pki.server_config()?;
@@ -116,13 +126,24 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
     Ok(Running { app, url: format!("https://{}", addresses.local) })
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr, who: &str, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "{address} is in use by another process. Stop it, or choose another with --listen ADDR:PORT."
+        ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{who} cannot listen on {address}: it is in use by another process. Stop that, or choose another with {flag}."
         ),
-        _ => anyhow::Error::new(error).context(format!("cannot listen on {address}")),
+        ErrorKind::PermissionDenied => anyhow::anyhow!(
+            "{who} may not listen on {address}: that needs root. Choose another with {flag}, or run as root."
+        ),
+        ErrorKind::AddrNotAvailable => anyhow::anyhow!(
+            "{who} cannot listen on {address}: this machine has no such address. Choose another with {flag}."
+        ),
+        _ => anyhow::Error::new(error).context(format!("{who} cannot listen on {address}")),
     })
+}
+
+/// Refuses a port that is taken before anything is started that would need it.
+pub async fn probe(address: SocketAddr, who: &str, flag: &str) -> anyhow::Result<()> {
+    bind(address, who, flag).await.map(drop)
 }
 
 /// Keeps a data directory for one process: a second is refused, and told who has it.

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::io::Write;
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,7 +11,6 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::runtime::wait::{Condition, await_condition};
 use skiff_apiserver::security::User;
-use skiff_nodeagent::RuntimeKind;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,6 @@ use crate::{cli, in_process, server};
 
 /// How long the components have to end.
 const GOODBYE: Duration = Duration::from_secs(10);
-const AGENT_PORT: u16 = 10250;
 /// How long a component waits after it failed.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -39,6 +38,12 @@ pub async fn run(up: cli::Up, shutdown: CancellationToken) -> anyhow::Result<()>
     let nodes = node_names(up.nodes)?;
     remember(dir, &nodes, up.runtime)?;
     let addresses = server::addresses(&up.server);
+    // What is taken is said before anything is made.
+    server::probe(up.server.listen, server::API_SERVER, server::LISTEN).await?;
+    for at in 0..nodes.len() {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, agent_port(&up, at)?));
+        server::probe(address, "the node agent", "--agent-port PORT").await?;
+    }
     let pki = Pki::open(&dir.join("pki"), &addresses, &nodes)?;
     let running = server::start(&up.server, &pki, &shutdown).await?;
     pki.write_kubeconfigs(dir, &running.url, &nodes)?;
@@ -61,9 +66,7 @@ pub async fn run(up: cli::Up, shutdown: CancellationToken) -> anyhow::Result<()>
     let controller_config = skiff_controller::Config {
         root_ca_pem: pki.ca_pem().to_owned(),
         leader_elect: false,
-        node_monitor_period: Duration::from_secs(up.lifecycle.node_monitor_period),
-        node_monitor_grace_period: Duration::from_secs(up.lifecycle.node_monitor_grace_period),
-        ..Default::default()
+        ..up.lifecycle.config()
     };
     start(&mut tasks, "controllers", &shutdown, move |stop| {
         skiff_controller::run(controller_config.clone(), controllers.clone(), stop)
@@ -123,15 +126,19 @@ where
     });
 }
 
+/// The nodes' ports follow each other; 0 leaves each to the kernel.
+fn agent_port(up: &cli::Up, at: usize) -> anyhow::Result<u16> {
+    let port = u16::try_from(at).ok().and_then(|at| up.agent_port.checked_add(at));
+    let port = port.context("there are not so many ports: choose a lower --agent-port or fewer --nodes")?;
+    Ok(if up.agent_port == 0 { 0 } else { port })
+}
+
 fn agent_config(up: &cli::Up, pki: &Pki, name: &str, at: usize) -> anyhow::Result<skiff_nodeagent::Config> {
-    let dir = up.server.data_dir.join("nodes").join(name);
+    let dir = node_dir(&up.server.data_dir, up.runtime, name);
     let (cert, key) = pki.node_serving(name)?;
     let mut config = skiff_nodeagent::Config::new(name, server::host_ip(), dir);
-    config.runtime = match up.runtime {
-        cli::Runtime::Docker => RuntimeKind::Docker { host: None },
-        cli::Runtime::Simulated => RuntimeKind::Simulated,
-    };
-    config.listen.set_port(AGENT_PORT + u16::try_from(at)?);
+    config.runtime = up.runtime.kind();
+    config.listen.set_port(agent_port(up, at)?);
     config.tls_cert_pem = Some(cert);
     config.tls_key_pem = Some(key);
     config.client_ca_pem = Some(pki.ca_pem().to_owned());
@@ -178,13 +185,19 @@ fn is_ready() -> impl Condition<Node> {
     }
 }
 
+/// Where a node's files are. For `down` they also tell which nodes have left something in an engine.
+fn node_dir(dir: &Path, runtime: cli::Runtime, name: &str) -> PathBuf {
+    let folder = match runtime {
+        cli::Runtime::Docker => "nodes",
+        cli::Runtime::Simulated => "simulated",
+    };
+    dir.join(folder).join(name)
+}
+
 /// Notes for `down` which nodes have run here.
 fn remember(dir: &Path, nodes: &[String], runtime: cli::Runtime) -> anyhow::Result<()> {
-    if runtime == cli::Runtime::Simulated {
-        return Ok(());
-    }
     for name in nodes {
-        let path = dir.join("nodes").join(name);
+        let path = node_dir(dir, runtime, name);
         std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
     }
     Ok(())

@@ -141,6 +141,9 @@ pub enum Error {
         /// The process that has it, if it said so.
         pid: Option<u32>,
     },
+    /// There is no room to write; reads go on. Nothing was written.
+    #[error("the disk is full: {0}")]
+    Full(String),
     /// What is on disk is not what was written; the message names the file. Nothing was changed.
     #[error("{0}")]
     Corrupt(String),

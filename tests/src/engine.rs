@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Process, Registry, eventually, machine, output, try_output};
+use crate::{Process, Registry, eventually, machine, output, registry, try_output};
 
 /// An engine with its own directories and socket; what it holds goes with it.
 pub struct Engine {
@@ -15,11 +15,17 @@ pub struct Engine {
 impl Engine {
     /// Starts an engine, which pulls through `mirror` if given.
     pub fn start(mirror: Option<&Registry>) -> Self {
-        machine::enter();
-        let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let mut engine = Self { process: None, dir, mirror: mirror.map(Registry::url) };
+        let mut engine = Self::unstarted();
+        engine.mirror = mirror.map(Registry::url);
         engine.launch();
         engine
+    }
+
+    /// An engine that does not run yet.
+    pub fn unstarted() -> Self {
+        machine::enter();
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        Self { process: None, dir, mirror: None }
     }
 
     /// Ends the engine, and its containers with it.
@@ -60,6 +66,13 @@ impl Engine {
         let mut command = Command::new("docker");
         command.arg("--host").arg(self.host());
         command
+    }
+
+    /// Makes an image of Debian's nginx that answers with the name of its host. With a tag other than `latest` it is
+    /// used as it is, and no registry is needed.
+    pub fn import_nginx(&self, name: &str) {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        self.import(&registry::nginx_root(dir.path()), &["CMD [\"/usr/sbin/nginx\"]"], name);
     }
 
     /// Makes an image from files that stand below `root`.

@@ -3,7 +3,11 @@
 //! The user's engine, network and cluster are never touched: everything here has its own directories,
 //! sockets and [network](machine), and ends with the test.
 
+mod apart;
+mod api;
+mod control;
 mod engine;
+mod etcd;
 pub mod history;
 mod kubectl;
 pub mod load;
@@ -15,12 +19,15 @@ pub mod registry;
 pub mod session;
 mod terminal;
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub use api::Api;
 pub use engine::Engine;
+pub use etcd::Etcd;
 pub use kubectl::kubectls;
 pub use place::{Place, ip};
 pub use process::Process;
@@ -88,11 +95,14 @@ pub fn try_output(command: &mut Command) -> Result<String, String> {
     Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// A cluster: one `skiff up`, with its engine unless its runtime is simulated.
+/// A cluster with its engine unless its runtime is simulated: one `skiff up`, or a process for each component.
 pub struct Cluster {
-    process: Option<Process>,
+    /// By name.
+    processes: BTreeMap<String, Process>,
     engine: Option<Engine>,
     dir: tempfile::TempDir,
+    /// What the processes say; not beside the data, whose disk may be full.
+    logs: tempfile::TempDir,
     port: u16,
     extra: Vec<String>,
 }
@@ -115,47 +125,16 @@ impl Cluster {
     }
 
     fn new(engine: Option<Engine>, extra: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let extra = extra.iter().map(|word| (*word).to_owned()).collect();
-        let mut cluster = Self { process: None, engine, dir, port: free_port(), extra };
+        let mut cluster = Self::unstarted(engine, extra);
         cluster.launch();
         cluster
     }
 
-    /// Starts the process (again) and waits for its `ready`.
-    pub fn launch(&mut self) {
-        let mut command = Command::new(bin("skiff"));
-        command
-            .args(["up", "--listen", &format!("127.0.0.1:{}", self.port), "--data-dir"])
-            .arg(self.dir.path())
-            .args(&self.extra)
-            .env("DOCKER_HOST", self.engine_host());
-        let process = Process::start(command, &self.dir.path().join("log"));
-        process.wait_for_line("ready", 90);
-        self.process = Some(process);
-    }
-
-    /// Ends the process at once, as a crash would.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
-    }
-
-    /// Ends the process, and removes what it made; the engine stays.
-    pub fn down(&mut self) -> Result<String, String> {
-        if let Some(mut process) = self.process.take() {
-            process.stop();
-        }
-        // Simulated pods leave nothing on the machine.
-        if self.engine.is_none() {
-            return Ok(String::new());
-        }
-        let mut down = Command::new(bin("skiff"));
-        down.args(["down", "--purge", "--data-dir"])
-            .arg(self.dir.path())
-            .env("DOCKER_HOST", self.engine_host());
-        try_output(&mut down)
+    /// A cluster of which nothing runs yet.
+    pub fn unstarted(engine: Option<Engine>, extra: &[&str]) -> Self {
+        let [dir, logs] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary directory can be made"));
+        let extra = extra.iter().map(|word| (*word).to_owned()).collect();
+        Self { processes: BTreeMap::new(), engine, dir, logs, port: free_port(), extra }
     }
 
     /// The engine.
@@ -253,9 +232,14 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- the end of skiff's log\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+            for name in self.processes.keys() {
+                let log = self.log(name);
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!(
+                    "--- the end of {name}'s log\n{}",
+                    lines[lines.len().saturating_sub(40)..].join("\n")
+                );
+            }
         }
         if let Err(error) = self.down() {
             eprintln!("skiff down failed: {error}");

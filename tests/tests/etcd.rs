@@ -2,22 +2,13 @@
 
 use std::process::Command;
 
-use skiff_tests::{Cluster, Engine, Process, eventually, free_port, http_get, output};
+use skiff_tests::{Cluster, Engine, Etcd, eventually, output};
 
 #[test]
 fn a_cluster_on_etcd_keeps_its_objects_where_kubernetes_would() {
-    let dir = tempfile::tempdir().expect("a temporary directory can be made");
-    let (client, peer) = (free_port(), free_port());
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-    let mut command = Command::new("etcd");
-    command.arg("--data-dir").arg(dir.path().join("data"));
-    command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
-    command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-    command.args(["--initial-cluster", &format!("default={peer}")]);
-    let _etcd = Process::start(command, &dir.path().join("log"));
-    eventually("etcd", 30, || http_get(&format!("{client}/health")));
-
-    let words = ["--etcd-servers", client.as_str(), "--runtime", "simulated"];
+    let etcd = Etcd::start();
+    let client = etcd.url();
+    let words = ["--etcd-servers", client, "--runtime", "simulated"];
     let mut cluster = Cluster::start_with(Engine::start(None), &words);
     cluster.ctl(&["run", "my-nginx", "--image=nginx", "--replicas=2"]);
     let pods = cluster.ready_pods("app=my-nginx", 2, 30);
@@ -44,15 +35,4 @@ fn a_cluster_on_etcd_keeps_its_objects_where_kubernetes_would() {
         let left = cluster.ctl(&["get", "pods", "-o", "name"]);
         if left.trim().is_empty() { Ok(()) } else { Err(left) }
     });
-}
-
-#[test]
-fn a_deleted_namespace_takes_all_that_is_in_it() {
-    let cluster = Cluster::start_with(Engine::start(None), &["--runtime", "simulated"]);
-    cluster.kubectl(&["create", "namespace", "shop"]);
-    cluster.ctl(&["-n", "shop", "run", "till", "--image=nginx", "--replicas=2"]);
-    cluster.ctl(&["delete", "namespace", "shop"]);
-    let left = cluster.ctl(&["get", "pods,deployments,replicasets", "-A", "-o", "name"]);
-    assert!(!left.contains("till"), "{left}");
-    assert!(cluster.try_ctl(&["get", "namespace", "shop"]).is_err());
 }

@@ -13,6 +13,7 @@ use bollard::{
 
 use super::{engine_error, network, pause};
 use crate::{
+    config::LogLimits,
     cri::{ContainerSpec, SandboxSpec, label},
     error::{Error, Result},
 };
@@ -41,12 +42,12 @@ fn labels(of: &std::collections::BTreeMap<String, String>, node: &str) -> HashMa
     labels
 }
 
-fn log_config(max_size: &str) -> HostConfigLogConfig {
+fn log_config(limits: &LogLimits) -> HostConfigLogConfig {
     HostConfigLogConfig {
         typ: Some("json-file".into()),
         config: Some(HashMap::from([
-            ("max-size".to_owned(), max_size.to_owned()),
-            ("max-file".to_owned(), "3".to_owned()),
+            ("max-size".to_owned(), limits.max_size.clone()),
+            ("max-file".to_owned(), limits.max_files.to_string()),
         ])),
     }
 }
@@ -65,7 +66,7 @@ fn oom_score_adj(wanted: i64) -> i64 {
 }
 
 /// The body of a sandbox.
-pub fn sandbox(spec: &SandboxSpec, node: &str, log_max_size: &str) -> ContainerCreateBody {
+pub fn sandbox(spec: &SandboxSpec, node: &str, logs: &LogLimits) -> ContainerCreateBody {
     let mode = if spec.host_network { "host".to_owned() } else { network::name(node) };
     let mut bindings = HashMap::new();
     for port in &spec.ports {
@@ -96,7 +97,7 @@ pub fn sandbox(spec: &SandboxSpec, node: &str, log_max_size: &str) -> ContainerC
             oom_score_adj: Some(oom_score_adj(SANDBOX_OOM_SCORE_ADJ)),
             cpu_shares: Some(2),
             security_opt: Some(vec!["no-new-privileges".into()]),
-            log_config: Some(log_config(log_max_size)),
+            log_config: Some(log_config(logs)),
             ..Default::default()
         }),
         ..Default::default()
@@ -104,7 +105,7 @@ pub fn sandbox(spec: &SandboxSpec, node: &str, log_max_size: &str) -> ContainerC
 }
 
 /// The body of a container.
-pub fn container(spec: &ContainerSpec, node: &str, log_max_size: &str) -> ContainerCreateBody {
+pub fn container(spec: &ContainerSpec, node: &str, logs: &LogLimits) -> ContainerCreateBody {
     let joined = format!("container:{}", spec.sandbox);
     let security = &spec.security;
     let mut options = Vec::new();
@@ -157,7 +158,7 @@ pub fn container(spec: &ContainerSpec, node: &str, log_max_size: &str) -> Contai
             security_opt: some(&options),
             masked_paths: security.unmasked_proc.then(Vec::new),
             readonly_paths: security.unmasked_proc.then(Vec::new),
-            log_config: Some(log_config(log_max_size)),
+            log_config: Some(log_config(logs)),
             ..Default::default()
         }),
         ..Default::default()
@@ -191,7 +192,8 @@ mod tests {
     fn limits_are_given_in_the_engines_terms() {
         let resources =
             Resources { cpu_shares: 512, cpu_quota_us: 50_000, memory_bytes: 64 << 20, oom_score_adj: 3 };
-        let body = container(&ContainerSpec { resources, ..ContainerSpec::default() }, "n", "10m");
+        let body =
+            container(&ContainerSpec { resources, ..ContainerSpec::default() }, "n", &LogLimits::default());
         let host = body.host_config.unwrap();
         assert_eq!(
             (host.cpu_shares, host.cpu_period, host.cpu_quota),
@@ -200,7 +202,7 @@ mod tests {
         assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(64 << 20)));
         assert!(host.restart_policy.is_none(), "what runs again is not the engine's to decide");
 
-        let free = container(&ContainerSpec::default(), "n", "10m").host_config.unwrap();
+        let free = container(&ContainerSpec::default(), "n", &LogLimits::default()).host_config.unwrap();
         assert_eq!((free.cpu_quota, free.memory, free.memory_swap), (None, None, None));
     }
 }

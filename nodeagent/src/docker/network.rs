@@ -29,16 +29,20 @@ pub fn bridge(node: &str) -> String {
     format!("skiff{short}")
 }
 
-/// Makes the network, or makes it anew when its range is another.
+/// Makes the network, or makes it anew when its range is another, or when an older engine made it without an option that
+/// this one needs.
 pub async fn ensure(docker: &Docker, node: &str, cidr: &str) -> Result<()> {
     let name = name(node);
+    let version = docker.version().await.map_err(engine_error)?.version.unwrap_or_default();
+    let options = options(node, major(&version));
     match docker.inspect_network(&name, None::<InspectNetworkOptions>).await.map_err(engine_error) {
         Ok(found) => {
             let ranges = found.ipam.and_then(|i| i.config).unwrap_or_default();
-            if ranges.iter().any(|r| r.subnet.as_deref() == Some(cidr)) {
+            let held = found.options.unwrap_or_default();
+            if ranges.iter().any(|r| r.subnet.as_deref() == Some(cidr)) && has_mode(&held, &options) {
                 return Ok(());
             }
-            // Containers of the old range would keep it in use; their pods get new sandboxes.
+            // Containers of the old one would keep it in use; their pods get new sandboxes.
             for id in found.containers.unwrap_or_default().into_keys() {
                 let options =
                     bollard::query_parameters::RemoveContainerOptionsBuilder::default().force(true).build();
@@ -49,7 +53,6 @@ pub async fn ensure(docker: &Docker, node: &str, cidr: &str) -> Result<()> {
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error),
     }
-    let version = docker.version().await.map_err(engine_error)?.version.unwrap_or_default();
     let request = NetworkCreateRequest {
         name,
         driver: Some("bridge".into()),
@@ -62,7 +65,7 @@ pub async fn ensure(docker: &Docker, node: &str, cidr: &str) -> Result<()> {
             }]),
             ..Default::default()
         }),
-        options: Some(options(node, major(&version))),
+        options: Some(options),
         labels: Some(HashMap::from([(label::NODE.to_owned(), node.to_owned())])),
         ..Default::default()
     };
@@ -81,6 +84,13 @@ pub async fn remove(docker: &Docker, node: &str) -> Result<()> {
     }
 }
 
+/// How packets from elsewhere get to containers, from Docker 28 on.
+const GATEWAY_MODE: &str = "com.docker.network.bridge.gateway_mode_ipv4";
+
+fn has_mode(held: &HashMap<String, String>, wanted: &HashMap<String, String>) -> bool {
+    wanted.get(GATEWAY_MODE).is_none_or(|mode| held.get(GATEWAY_MODE) == Some(mode))
+}
+
 fn options(node: &str, docker_major: u32) -> HashMap<String, String> {
     let mut options = HashMap::from([
         ("com.docker.network.bridge.name".to_owned(), bridge(node)),
@@ -89,8 +99,9 @@ fn options(node: &str, docker_major: u32) -> HashMap<String, String> {
     ]);
     if docker_major >= 28 {
         // From 28 on, Docker drops what reaches unpublished ports from another bridge, before any rule of ours.
-        options
-            .insert("com.docker.network.bridge.gateway_mode_ipv4".to_owned(), "nat-unprotected".to_owned());
+        // It does so in the `raw` table, for a packet to a container's own address from anywhere but its own bridge, and
+        // has no such rule for a network in this mode. What is left, the isolation of bridges, comes after DOCKER-USER.
+        options.insert(GATEWAY_MODE.to_owned(), "nat-unprotected".to_owned());
     }
     options
 }
@@ -123,11 +134,14 @@ mod tests {
         {
             let options = options("n", major(version));
             assert_eq!(
-                options.contains_key("com.docker.network.bridge.gateway_mode_ipv4"),
-                want,
+                options.get(GATEWAY_MODE).map(String::as_str),
+                want.then_some("nat-unprotected"),
                 "{version}"
             );
         }
+        let [old, new] = [20, 28].map(|major| super::options("n", major));
+        assert!(has_mode(&new, &new) && has_mode(&old, &old) && has_mode(&new, &old));
+        assert!(!has_mode(&old, &new), "a network from before the engine was renewed is made anew");
     }
 
     #[test]

@@ -15,10 +15,8 @@ use k8s_openapi::{
 };
 use serde_json::Value;
 
-use crate::{config::Config, cri::Image, engine::Engine};
+use crate::{config::Config, cri::Image, engine::Engine, field::Allocatable};
 
-/// As many images as upstream reports.
-const MAX_IMAGES: usize = 50;
 /// The version that kubelets of this API have.
 const VERSION: &str = "v1.36.0";
 
@@ -49,6 +47,7 @@ pub fn node(config: &Config, port: u16, engine: &Engine, now: Timestamp) -> Node
             taints: (!taints.is_empty()).then_some(taints),
             pod_cidr: config.pod_cidr.clone(),
             pod_cidrs: config.pod_cidr.clone().map(|c| vec![c]),
+            provider_id: config.provider_id.clone(),
             ..NodeSpec::default()
         }),
         status: Some(status(config, port, engine, &[], None, now)),
@@ -72,18 +71,7 @@ pub fn status(
 ) -> NodeStatus {
     let old = live.and_then(|n| n.status.clone()).unwrap_or_default();
     let info = engine.info.clone().unwrap_or_default();
-    let quantity = |v: String| Quantity(v);
-    let resources: BTreeMap<String, Quantity> = [
-        ("cpu", quantity((engine.allocatable.cpu_millis / 1000).to_string())),
-        ("memory", quantity(format!("{}Ki", engine.allocatable.memory_bytes / 1024))),
-        ("ephemeral-storage", quantity(format!("{}Ki", engine.allocatable.storage_bytes / 1024))),
-        ("pods", quantity(config.max_pods.to_string())),
-        ("hugepages-1Gi", quantity("0".into())),
-        ("hugepages-2Mi", quantity("0".into())),
-    ]
-    .map(|(k, v)| (k.to_owned(), v))
-    .into();
-    let known = engine.allocatable.cpu_millis > 0;
+    let known = engine.capacity.cpu_millis > 0;
     let address = |kind: &str, address: String| NodeAddress { type_: kind.into(), address };
     let before = old.node_info.clone();
     NodeStatus {
@@ -92,13 +80,17 @@ pub fn status(
             address("Hostname", config.node_name.clone()),
         ]),
         // An engine that is away has not lost its memory.
-        allocatable: if known { Some(resources.clone()) } else { old.allocatable },
-        capacity: if known { Some(resources) } else { old.capacity },
+        allocatable: if known { Some(resources(config, &engine.allocatable)) } else { old.allocatable },
+        capacity: if known { Some(resources(config, &engine.capacity)) } else { old.capacity },
         conditions: Some(conditions(config, engine, old.conditions.unwrap_or_default(), now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: port.into() }),
         }),
-        images: Some(if engine.info.is_some() { image_list(images) } else { old.images.unwrap_or_default() }),
+        images: Some(if engine.info.is_some() {
+            image_list(images, config.max_images)
+        } else {
+            old.images.unwrap_or_default()
+        }),
         node_info: Some(match before {
             Some(before) if engine.info.is_none() => before,
             _ => NodeSystemInfo {
@@ -119,11 +111,27 @@ pub fn status(
     }
 }
 
+fn resources(config: &Config, of: &Allocatable) -> BTreeMap<String, Quantity> {
+    let cpu = match of.cpu_millis {
+        whole if whole % 1000 == 0 => (whole / 1000).to_string(),
+        millis => format!("{millis}m"),
+    };
+    let resources = [
+        ("cpu", cpu),
+        ("memory", format!("{}Ki", of.memory_bytes / 1024)),
+        ("ephemeral-storage", format!("{}Ki", of.storage_bytes / 1024)),
+        ("pods", config.max_pods.to_string()),
+        ("hugepages-1Gi", "0".into()),
+        ("hugepages-2Mi", "0".into()),
+    ];
+    resources.map(|(name, amount)| (name.to_owned(), Quantity(amount))).into()
+}
+
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default()
 }
 
-fn image_list(images: &[Image]) -> Vec<ContainerImage> {
+fn image_list(images: &[Image], most: Option<usize>) -> Vec<ContainerImage> {
     let mut list: Vec<ContainerImage> = images
         .iter()
         .map(|i| ContainerImage {
@@ -133,7 +141,7 @@ fn image_list(images: &[Image]) -> Vec<ContainerImage> {
         .filter(|i| i.names.as_ref().is_some_and(|n| !n.is_empty()))
         .collect();
     list.sort_by_key(|i| std::cmp::Reverse(i.size_bytes));
-    list.truncate(MAX_IMAGES);
+    list.truncate(most.unwrap_or(usize::MAX));
     list
 }
 

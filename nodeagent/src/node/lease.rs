@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 
 const NAMESPACE: &str = "kube-node-lease";
-const DURATION_S: i32 = 40;
 
 /// Renews the Lease until `shutdown`.
 pub async fn keep(
@@ -27,12 +26,12 @@ pub async fn keep(
 ) {
     let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
     loop {
-        let renewed = renew(&api, &config.node_name, &node).await;
+        let renewed = renew(&api, &config, &node).await;
         let pause = match renewed {
-            Ok(()) => config.lease_interval,
+            Ok(()) => config.lease_interval(),
             Err(error) => {
                 tracing::debug!(%error, "lease not renewed");
-                config.lease_interval / 10
+                config.lease_interval() / 10
             }
         };
         tokio::select! {
@@ -44,13 +43,14 @@ pub async fn keep(
 
 async fn renew(
     api: &Api<Lease>,
-    name: &str,
+    config: &Config,
     node: &View<k8s_openapi::api::core::v1::Node>,
 ) -> Result<(), kube::Error> {
+    let name = config.node_name.as_str();
     let now = MicroTime(Timestamp::now());
     let spec = LeaseSpec {
         holder_identity: Some(name.to_owned()),
-        lease_duration_seconds: Some(DURATION_S),
+        lease_duration_seconds: i32::try_from(config.lease_duration_s).ok(),
         renew_time: Some(now),
         ..LeaseSpec::default()
     };

@@ -1,33 +1,27 @@
 //! `KubeProxyConfiguration`, read by a table of its fields.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
+use skiff_runtime::config::Field::{self, Idle, Taken};
+use skiff_runtime::config::{Schema, value};
 
 use super::Config;
-use crate::error::{Error, Result};
 
-const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
-const KIND: &str = "KubeProxyConfiguration";
-
-/// What a field does here.
-enum Field {
-    /// It is taken, if it tells true; a value that is known but does nothing here gets a warning.
-    Taken(fn(&Value, &mut Config) -> Result<bool, &'static str>),
-    /// It is known, and does nothing; a value other than nothing gets a warning.
-    Idle,
-}
-use Field::{Idle, Taken};
+/// The file's kind.
+pub(super) const SCHEMA: Schema<Config> = Schema {
+    api_version: "kubeproxy.config.k8s.io/v1alpha1",
+    kind: "KubeProxyConfiguration",
+    fields: FIELDS,
+};
 
 /// Every field of the version, in the order of upstream's `types.go`; a dot leads into an object.
-const FIELDS: &[(&str, Field)] = &[
-    ("featureGates.*", Idle),
+const FIELDS: &[(&str, Field<Config>)] = &[
+    ("featureGates", Idle),
     ("clientConnection.kubeconfig", Taken(kubeconfig)),
     ("clientConnection.acceptContentTypes", Idle),
     ("clientConnection.contentType", Idle),
     ("clientConnection.qps", Idle),
     ("clientConnection.burst", Idle),
-    ("logging.*", Idle),
+    ("logging", Idle),
     ("hostnameOverride", Taken(hostname)),
     ("bindAddress", Taken(bind_address)),
     ("healthzBindAddress", Taken(healthz)),
@@ -53,7 +47,7 @@ const FIELDS: &[(&str, Field)] = &[
     ("nftables.masqueradeAll", Taken(masquerade_all)),
     ("nftables.syncPeriod", Idle),
     ("nftables.minSyncPeriod", Idle),
-    ("winkernel.*", Idle),
+    ("winkernel", Idle),
     ("detectLocalMode", Taken(detect_local)),
     ("detectLocal.bridgeInterface", Idle),
     ("detectLocal.interfaceNamePrefix", Idle),
@@ -72,73 +66,8 @@ const FIELDS: &[(&str, Field)] = &[
     ("windowsRunAsService", Idle),
 ];
 
-pub(super) fn read(path: &Path) -> Result<(Config, Vec<String>)> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
-    parse(&text).map_err(|message| Error::Config { path: path.to_owned(), message })
-}
-
-fn parse(text: &str) -> Result<(Config, Vec<String>), String> {
-    let document: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-    let Value::Object(mut fields) = document else {
-        return Err(format!("expected an object of kind {KIND}"));
-    };
-    for (field, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
-        match fields.remove(field) {
-            Some(Value::String(found)) if found == expected => {}
-            Some(found) => return Err(format!("{field}: {found} is not supported; expected {expected:?}")),
-            None => return Err(format!("{field}: required; expected {expected:?}")),
-        }
-    }
-    let mut config = Config::default();
-    let mut warnings = Vec::new();
-    walk("", &Value::Object(fields), &mut config, &mut warnings)?;
-    Ok((config, warnings))
-}
-
-fn walk(path: &str, value: &Value, config: &mut Config, warnings: &mut Vec<String>) -> Result<(), String> {
-    let within = format!("{path}.");
-    if let Some((_, field)) =
-        FIELDS.iter().find(|(name, _)| *name == path || name.strip_suffix(".*") == Some(path))
-    {
-        match field {
-            _ if is_nothing(value) => {}
-            Taken(take) => {
-                if !take(value, config).map_err(|expected| format!("{path}: {value}: expected {expected}"))? {
-                    warnings.push(format!("{path}: {value} is not supported, ignored"));
-                }
-            }
-            Idle => warnings.push(format!("{path}: not supported, ignored")),
-        }
-        return Ok(());
-    }
-    if !path.is_empty() && !FIELDS.iter().any(|(name, _)| name.starts_with(&within)) {
-        return Err(format!("unknown field {path:?}"));
-    }
-    match value {
-        Value::Null => Ok(()),
-        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| {
-            let path = if path.is_empty() { name.clone() } else { format!("{within}{name}") };
-            walk(&path, value, config, warnings)
-        }),
-        other => Err(format!("{path}: {other}: expected an object")),
-    }
-}
-
-/// Files written by tools carry every field; one that says nothing needs no warning.
-fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(value) => !value,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty() || text == "0s",
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.values().all(is_nothing),
-    }
-}
-
 fn kubeconfig(value: &Value, config: &mut Config) -> Result<bool, &'static str> {
-    config.kubeconfig = Some(PathBuf::from(value.as_str().ok_or("a path")?));
+    config.kubeconfig = Some(value::path(value)?);
     Ok(true)
 }
 
@@ -173,7 +102,7 @@ fn mode(value: &Value, _: &mut Config) -> Result<bool, &'static str> {
 }
 
 fn masquerade_all(value: &Value, config: &mut Config) -> Result<bool, &'static str> {
-    config.masquerade_all = value.as_bool().ok_or("true or false")?;
+    config.masquerade_all = value::boolean(value)?;
     Ok(true)
 }
 
@@ -207,7 +136,8 @@ mod tests {
     use super::*;
 
     fn with(fields: &str) -> Result<(Config, Vec<String>), String> {
-        parse(&format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{fields}"))
+        let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+        SCHEMA.parse(&format!("{head}{fields}"), Config::default())
     }
 
     #[test]
@@ -221,7 +151,7 @@ mod tests {
         assert_eq!(warnings, [""; 0]);
         assert_eq!(config.cluster_cidr.to_string(), "10.50.0.0/16");
         assert_eq!(config.node_names, ["n1"]);
-        assert_eq!(config.kubeconfig, Some(PathBuf::from("/etc/k")));
+        assert_eq!(config.kubeconfig, Some("/etc/k".into()));
         assert_eq!(config.healthz_bind_address, Some("127.0.0.1:10256".parse().unwrap()));
         assert_eq!(config.node_port_addresses.len(), 1);
         assert!(config.masquerade_all);
@@ -235,10 +165,10 @@ mod tests {
         assert_eq!(
             warnings,
             [
-                "featureGates: not supported, ignored",
-                "ipvs.scheduler: not supported, ignored",
-                "mode: \"ipvs\" is not supported, ignored",
-                "oomScoreAdj: not supported, ignored"
+                "line 5: featureGates: not supported, ignored",
+                "line 3: mode: \"ipvs\" is not supported, ignored",
+                "line 4: ipvs.scheduler: not supported, ignored",
+                "line 6: oomScoreAdj: not supported, ignored"
             ]
         );
     }
@@ -253,9 +183,7 @@ mod tests {
             ("conntrack: 4", "conntrack: 4: expected an object"),
         ] {
             let message = with(fields).unwrap_err();
-            assert!(message.starts_with(expected), "{message}");
+            assert!(message.starts_with("line 3: ") && message.contains(expected), "{message}");
         }
-        assert!(parse("kind: X").unwrap_err().starts_with("apiVersion: required"));
-        assert!(parse(&format!("apiVersion: {API_VERSION}\nkind: X")).unwrap_err().contains(KIND));
     }
 }

@@ -25,6 +25,11 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
+/// Writes a file unless it says this already: a start on a full disk needs no room for what is there.
+pub(super) fn keep(path: &Path, text: &str) -> anyhow::Result<()> {
+    if read(path)?.as_deref() == Some(text) { Ok(()) } else { write(path, text) }
+}
+
 /// Replaces a file, with mode 0600: after a crash it is the old one or the new one, whole.
 pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let attempt = || -> std::io::Result<()> {

@@ -1,6 +1,7 @@
 //! The one thread that writes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -123,7 +124,7 @@ impl Writer {
                 tracing::error!(%error, "the store cannot write; what was proposed is refused");
                 self.end_again(&changes);
                 for (answer, _) in answers {
-                    let _ = answer.send(Err(Error::Unavailable(format!("the store cannot write: {error}"))));
+                    let _ = answer.send(Err(refusal(&error)));
                 }
                 continue;
             }
@@ -188,6 +189,14 @@ fn snapshot<'a>(
         }
         Some(batch)
     })
+}
+
+/// What the proposer of a write is told that could not be appended.
+fn refusal(error: &std::io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::Full(error.to_string()),
+        _ => Error::Unavailable(format!("the store cannot write: {error}")),
+    }
 }
 
 /// Decides one proposal on the state so far; adds it to the batch.

@@ -9,7 +9,7 @@ pub fn failed(error: &etcd_client::Error) -> Error {
     if text.contains("request is too large") || text.contains("message larger than max") {
         return Error::TooLarge(text);
     }
-    Error::Unavailable(text)
+    if text.contains("database space exceeded") { Error::Full(text) } else { Error::Unavailable(text) }
 }
 
 /// As [`failed`], for what is asked of a revision.
