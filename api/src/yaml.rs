@@ -33,6 +33,17 @@ pub fn decode_one(bytes: &[u8], yaml: bool) -> Result<(Value, Vec<String>), Stri
     Ok((value, duplicates))
 }
 
+/// The line of the first key of a YAML document that was given before, counted from 1.
+pub fn duplicate_line(bytes: &[u8]) -> Option<u64> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        legacy_octal_numbers: true,
+    };
+    let text = std::str::from_utf8(bytes).ok()?;
+    let read = serde_saphyr::from_str_with_options::<Value>(text, options);
+    read.err()?.location().map(|location| location.line())
+}
+
 /// Text as Go's decoder reads it: each byte that is not UTF-8 becomes U+FFFD.
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
@@ -164,6 +175,8 @@ mod tests {
 
     #[test]
     fn duplicates_are_noted_and_the_last_counts() {
+        assert_eq!(super::duplicate_line(b"a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n"), Some(5));
+        assert_eq!(super::duplicate_line(b"a: 1\nb: 2\n"), None);
         let (value, twice) = super::decode_one(br#"{"a":{"b":1,"b":2},"c":[{"d":1,"d":1}]}"#, false).unwrap();
         assert_eq!(value, json!({"a": {"b": 2}, "c": [{"d": 1}]}));
         assert_eq!(twice, ["a.b", "c[0].d"]);

@@ -112,14 +112,24 @@ pub async fn update(call: &Call, request: Request<Body>) -> Result<Response<Body
     }
     read::same_name(call, &object)?;
     metadata::settle_namespace(call, &mut object)?;
-    let (code, object) = match change(call, Owners::Tracked, |_| Ok(object.clone())).await {
-        Err(missing) if missing.code == 404 && rules::makes_on_update(&call.kind) => {
-            metadata::may_create(call, &mut object)?;
-            create_object(call, object, Owners::Tracked).await?
+    let mut tries = PATCH_TRIES;
+    loop {
+        tries -= 1;
+        match change(call, Owners::Tracked, |_| Ok(object.clone())).await {
+            Err(missing) if missing.code == 404 && rules::makes_on_update(&call.kind) => {}
+            changed => return read::object(call, 200, &changed?),
         }
-        changed => (200, changed?),
-    };
-    read::object(call, code, &object)
+        let mut new = object.clone();
+        metadata::may_create(call, &mut new)?;
+        match create_object(call, new, Owners::Tracked).await {
+            // Another made it in between: then it is changed after all.
+            Err(clash) if clash.reason == "AlreadyExists" && tries > 0 => {}
+            made => {
+                let (code, object) = made?;
+                return read::object(call, code, &object);
+            }
+        }
+    }
 }
 
 /// Answers a patch.

@@ -38,7 +38,17 @@ pub async fn load_config(path: impl AsRef<Path>, options: &KubeConfigOptions) ->
     let path = path.as_ref();
     let failed = |source| Error::Kubeconfig { path: path.to_owned(), source: Box::new(source) };
     let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-    kube::Config::from_custom_kubeconfig(kubeconfig, options).await.map_err(failed)
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, options).await.map_err(failed)?;
+    config.headers.push((http::header::USER_AGENT, user_agent()));
+    Ok(config)
+}
+
+/// This program's name and version: what it writes is then owned under that name.
+fn user_agent() -> http::HeaderValue {
+    let program = std::env::current_exe().ok();
+    let name = program.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or("skiff");
+    let text = format!("{name}/{}", env!("CARGO_PKG_VERSION"));
+    http::HeaderValue::from_str(&text).unwrap_or(http::HeaderValue::from_static("skiff"))
 }
 
 /// Where the user's kubeconfig is: `KUBECONFIG` (its first entry that exists), else `~/.kube/config` if it exists, else

@@ -3,3 +3,5 @@
 mod apply;
 mod fields;
 mod histories;
+mod managers;
+mod properties;

@@ -112,15 +112,23 @@ pub fn read(call: &Call, bytes: &[u8], validation: body::FieldValidation) -> Res
     if !object.is_object() {
         return Err(Status::bad_request("error decoding YAML: the configuration must be an object"));
     }
-    for path in duplicates {
-        let text = format!("key {path:?} already set in map");
-        match validation {
-            body::FieldValidation::Ignore => {}
-            body::FieldValidation::Warn => call.context.warn(text),
-            body::FieldValidation::Strict => {
-                return Err(Status::bad_request(format!("error strict decoding YAML: {text}")));
+    if !duplicates.is_empty() && validation != body::FieldValidation::Ignore {
+        let line = yaml::duplicate_line(bytes);
+        let told = duplicates.iter().enumerate().map(|(index, path)| {
+            let key = path.rsplit('.').next().unwrap_or(path);
+            match line {
+                Some(line) if index == 0 => format!("line {line}: key {key:?} already set in map"),
+                _ => format!("key {key:?} already set in map"),
             }
+        });
+        if validation == body::FieldValidation::Strict {
+            let lines: Vec<String> = told.collect();
+            return Err(Status::bad_request(format!(
+                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+                lines.join("\n  ")
+            )));
         }
+        told.for_each(|text| call.context.warn(text));
     }
     Ok(Configuration { object, force: call.query.flag("force") })
 }

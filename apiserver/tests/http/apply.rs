@@ -149,6 +149,21 @@ async fn what_cannot_be_applied_is_refused_in_upstreams_words() {
     let answer = admin.send("PATCH", &format!("{path}&force=true"), &merge, "{}").await;
     assert_eq!((answer.code, answer.json()["message"].as_str().unwrap()), (422, force));
 
+    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndata:\n  a: one\n  a: two\n";
+    let yaml = [("content-type", "application/apply-patch+yaml")];
+    let strict = format!("{CONFIG_MAPS}/m?fieldManager=me&fieldValidation=Strict");
+    let answer = admin.send("PATCH", &strict, &yaml, twice).await;
+    let told = "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  \
+                line 6: key \"a\" already set in map";
+    assert_eq!((answer.code, answer.json()["message"].as_str().unwrap()), (400, told));
+    let answer = admin.send("PATCH", &format!("{CONFIG_MAPS}/m?fieldManager=me"), &yaml, twice).await;
+    assert_eq!((answer.code, answer.json()["data"]["a"].as_str()), (201, Some("two")));
+    assert!(
+        answer.warnings().iter().any(|text| text.contains("line 6: key \\\"a\\\" already set")),
+        "{:?}",
+        answer.warnings()
+    );
+
     let nobody = server.user("jane", &[]);
     assert_eq!(apply(&nobody, &path, &web(1)).await.code, 403);
 }

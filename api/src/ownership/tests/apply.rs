@@ -8,13 +8,13 @@ use crate::ownership::{self, Tracker};
 use crate::status::Status;
 use crate::walk;
 
-const NOW: &str = "2026-05-01T10:00:00Z";
+pub const NOW: &str = "2026-05-01T10:00:00Z";
 
-fn kind(group: &str, plural: &str) -> std::sync::Arc<Kind> {
+pub fn kind(group: &str, plural: &str) -> std::sync::Arc<Kind> {
     registry().resource(group, "v1", plural).unwrap().clone()
 }
 
-fn track<T>(kind: &Kind, act: impl FnOnce(&Tracker<'_>) -> T) -> T {
+pub fn track<T>(kind: &Kind, act: impl FnOnce(&Tracker<'_>) -> T) -> T {
     let reset = ownership::reset(kind, "v1", "");
     let api_version = kind.api_version("v1");
     act(&Tracker {
