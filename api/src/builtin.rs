@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::kind::{Action, Column, Kind, Presents, Registry, Subresource, Version};
 use crate::schema;
 
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+pub(crate) const VERBS: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// All built-in kinds.
 pub fn registry() -> Registry {
@@ -62,6 +63,8 @@ fn kind(line: &str) -> Option<Kind> {
         verbs: VERBS.iter().map(ToString::to_string).collect(),
         versions: vec![Version {
             name: version.into(),
+            served: true,
+            validator: None,
             schema: schema::definition(&schema::definition_of(group, version, name))
                 .cloned()
                 .unwrap_or_default(),
@@ -76,6 +79,7 @@ fn kind(line: &str) -> Option<Kind> {
         graceful: false,
         inert: false,
         presents: None,
+        source: serde_json::Value::Null,
     };
     let names = |value: &str| value.split(',').map(str::to_owned).collect::<Vec<_>>();
     for word in words {
@@ -110,7 +114,8 @@ fn presents(line: &str) -> Option<Presents> {
     })
 }
 
-fn subresource(owner: &Kind, name: &str) -> Subresource {
+/// A subresource by its name; what is not known of is code of its own.
+pub(crate) fn subresource(owner: &Kind, name: &str) -> Subresource {
     let (action, kind, group, version, verbs) = match name {
         "status" => (Action::View(vec!["status".into()]), owner.kind.as_str(), "", "", "get patch update"),
         "scale" => {

@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use crate::custom::Validator;
 use crate::schema::Schema;
 
 /// A group with a resource, such as `apps`/`deployments`.
@@ -59,6 +62,8 @@ pub struct Kind {
     pub inert: bool,
     /// The kind whose objects this one shows in words of its own, if it keeps none itself.
     pub presents: Option<Presents>,
+    /// What a custom kind was made from, so that it can be told whether that has changed.
+    pub source: Value,
 }
 
 /// How a kind shows the objects of another: two presentations of one storage.
@@ -100,8 +105,12 @@ fn rename<'a>(object: &mut crate::Object, pairs: impl Iterator<Item = (&'a Strin
 pub struct Version {
     /// Such as `v1`.
     pub name: String,
+    /// Whether clients may ask for it; a version that is only stored cannot be asked for.
+    pub served: bool,
     /// Its structure.
     pub schema: Schema,
+    /// What its objects are held to beyond their structure, if a schema says it and not code.
+    pub validator: Option<Arc<Validator>>,
     /// Its subresources: name to what it is.
     pub subresources: BTreeMap<String, Subresource>,
     /// Columns of the table that people see.
@@ -173,14 +182,21 @@ impl Kind {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
-    /// The version of that name.
+    /// The served version of that name.
     pub fn version(&self, name: &str) -> Option<&Version> {
-        self.versions.iter().find(|version| version.name == name)
+        self.versions.iter().find(|version| version.served && version.name == name)
     }
 
     /// The version that is stored.
     pub fn stored(&self) -> &Version {
         &self.versions[self.storage]
+    }
+
+    /// A version that clients can ask for: the stored one if it is served.
+    pub fn stored_or_served(&self) -> &str {
+        let served = || self.versions.iter().find(|version| version.served);
+        let stored = Some(self.stored()).filter(|version| version.served);
+        stored.or_else(served).map_or("", |version| &version.name)
     }
 
     /// The key of an object in the store; `namespace` is ignored for cluster-wide kinds.
@@ -213,6 +229,12 @@ impl Registry {
     pub fn insert(&mut self, kind: Kind) {
         let key = GroupResource { group: kind.group.clone(), resource: kind.plural.clone() };
         self.kinds.insert(key, Arc::new(kind));
+    }
+
+    /// Adds a kind that others hold too, unless one with its group and plural is there.
+    pub fn share(&mut self, kind: Arc<Kind>) {
+        let key = GroupResource { group: kind.group.clone(), resource: kind.plural.clone() };
+        self.kinds.entry(key).or_insert(kind);
     }
 
     /// The kind with that plural, in that group, if it has that version.

@@ -2,6 +2,7 @@
 //! read other objects is admission, not strategy.
 
 mod config;
+mod custom_resource_definition;
 mod endpoint_slice;
 mod ingress;
 mod lease;
@@ -63,6 +64,9 @@ pub fn of(kind: &Kind) -> &'static dyn Strategy {
         ("networking.k8s.io", "Ingress") => &ingress::Ingress,
         ("scheduling.k8s.io", "PriorityClass") => &policy::Priority,
         ("", "PodTemplate") => &policy::Template,
+        (crate::custom::GROUP, "CustomResourceDefinition") => {
+            &custom_resource_definition::CustomResourceDefinition
+        }
         ("coordination.k8s.io", "Lease") => &lease::Lease,
         ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::EndpointSlice,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::Role,

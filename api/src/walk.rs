@@ -220,8 +220,8 @@ mod tests {
                     default(schema, &mut object);
                     normalise(schema, &mut object);
                     assert_eq!(object, once, "{plural}{pointer} = {value}");
-                    crate::validate::validate(kind, schema, &object, None);
-                    crate::validate::validate(kind, schema, &object, Some(&seed));
+                    crate::validate::validate(kind, kind.stored(), &object, None);
+                    crate::validate::validate(kind, kind.stored(), &object, Some(&seed));
                     crate::table::row(kind, kind.stored(), &object, jiff::Timestamp::UNIX_EPOCH);
                 }
             }

@@ -136,6 +136,7 @@ impl App {
             shutdown,
         });
         lookup::follow(&app);
+        crate::extension::follow(&app).await;
         allocate::repair::once(&app).await?;
         crate::bootstrap::install(&app).await?;
         allocate::repair::keep(&app);
@@ -418,9 +419,19 @@ impl Call {
         &self.info.name
     }
 
+    /// What objects are held to beyond their structure, where a schema says it.
+    pub fn validator(&self) -> Option<&skiff_api::custom::Validator> {
+        self.kind_version().validator.as_deref()
+    }
+
+    /// The version asked for.
+    pub fn kind_version(&self) -> &skiff_api::kind::Version {
+        self.kind.version(&self.version).expect("the registry matched this version")
+    }
+
     /// The schema of the version asked for.
     pub fn schema(&self) -> &skiff_api::schema::Schema {
-        &self.kind.version(&self.version).expect("the registry matched this version").schema
+        &self.kind_version().schema
     }
 
     /// 404 for this call's object.

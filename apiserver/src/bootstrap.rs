@@ -123,7 +123,13 @@ async fn put(app: &Arc<App>, path: &str, object: Value) -> anyhow::Result<()> {
     anyhow::bail!("cannot write {path}/{name}: others write it all the time")
 }
 
-async fn send(app: &Arc<App>, method: Method, path: &str, object: &Value) -> anyhow::Result<(u16, Value)> {
+/// One request of the server's own, with all rights.
+pub async fn send(
+    app: &Arc<App>,
+    method: Method,
+    path: &str,
+    object: &Value,
+) -> anyhow::Result<(u16, Value)> {
     let request = Request::builder()
         .method(method)
         .uri(path)

@@ -4,6 +4,7 @@
 //! kind's revision: a quiet kind is never stale. A change costs its own kind alone, however many there
 //! are. Taking a snapshot is one atomic load; readers never block the writer.
 
+mod adopt;
 mod item;
 mod kind;
 
@@ -16,7 +17,7 @@ use futures::StreamExt;
 use skiff_api::kind::{GroupResource, Kind, Registry};
 use skiff_api::status::Status;
 use skiff_storage::{Error, Event, Notice, Range, Revision, Storage};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use item::Item;
@@ -37,6 +38,8 @@ pub struct Cache {
     kinds: ArcSwap<Kinds>,
     storage: Arc<dyn Storage>,
     revision: Arc<watch::Sender<Revision>>,
+    /// Who follows the store also changes which kinds there are, so that no event falls between.
+    wishes: mpsc::Sender<adopt::Wish>,
 }
 
 /// The kinds' caches, by what each is looked for with.
@@ -72,14 +75,15 @@ impl Cache {
         for kind in registry.iter().filter(|kind| kind.presents.is_none()) {
             kinds.insert(Arc::new(KindCache::new(kind.clone(), revision.clone())));
         }
-        let cache = Arc::new(Self { kinds: ArcSwap::from_pointee(kinds), storage, revision });
+        let (wishes, mut wished) = mpsc::channel(1);
+        let cache = Arc::new(Self { kinds: ArcSwap::from_pointee(kinds), storage, revision, wishes });
         cache.fill().await?;
         tokio::spawn({
             let cache = cache.clone();
             async move {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
-                    () = cache.follow() => {}
+                    () = cache.follow(&mut wished) => {}
                 }
             }
         });
@@ -146,11 +150,11 @@ impl Cache {
         Ok(())
     }
 
-    async fn follow(&self) {
+    async fn follow(&self, wished: &mut mpsc::Receiver<adopt::Wish>) {
         let mut backoff = BACKOFF;
         loop {
             let before = self.revision();
-            match self.follow_once().await {
+            match self.follow_once(wished).await {
                 Ok(()) => {}
                 Err(Error::Compacted { .. }) => {
                     if let Err(error) = self.fill().await {
@@ -168,9 +172,17 @@ impl Cache {
         }
     }
 
-    async fn follow_once(&self) -> Result<(), Error> {
+    async fn follow_once(&self, wished: &mut mpsc::Receiver<adopt::Wish>) -> Result<(), Error> {
         let mut watch = self.storage.watch("/registry/", self.revision()).await?;
-        while let Some(notice) = watch.next().await {
+        loop {
+            let notice = tokio::select! {
+                notice = watch.next() => notice,
+                Some(wish) = wished.recv() => {
+                    self.grant(wish).await?;
+                    continue;
+                }
+            };
+            let Some(notice) = notice else { return Ok(()) };
             let revision = match notice? {
                 Notice::Events(events) => {
                     let newest = events.last().map_or(0, |event| event.revision);
@@ -185,7 +197,6 @@ impl Cache {
                 newer
             });
         }
-        Ok(())
     }
 
     fn apply(&self, events: Vec<Event>) {

@@ -17,6 +17,7 @@ pub mod cache;
 pub mod context;
 pub mod discovery;
 mod encode;
+mod extension;
 mod health;
 pub mod lookup;
 mod metrics;

@@ -160,6 +160,7 @@ impl Watcher {
                 changed = self.revisions.changed() => changed.ok()?,
                 () = tokio::time::sleep_until(self.until) => self.ended = true,
                 () = shutdown.cancelled() => self.ended = true,
+                () = self.cache.ended() => self.ended = true,
                 () = tick(&mut self.bookmarks) => self.bookmark_due = true,
             }
         }

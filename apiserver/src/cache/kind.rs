@@ -9,6 +9,7 @@ use imbl::OrdMap;
 use skiff_api::kind::Kind;
 use skiff_storage::{Entry, Event, Revision};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::Item;
 
@@ -50,6 +51,8 @@ pub struct KindCache {
     /// What all kinds have reached: a quiet kind is as new as the busiest.
     reached: Arc<watch::Sender<Revision>>,
     changed: watch::Sender<Revision>,
+    /// This kind is served no more, or otherwise.
+    ended: CancellationToken,
 }
 
 #[derive(Default)]
@@ -71,6 +74,7 @@ impl KindCache {
             ring: Mutex::default(),
             reached,
             changed: watch::Sender::new(0),
+            ended: CancellationToken::new(),
         }
     }
 
@@ -103,6 +107,16 @@ impl KindCache {
         } else {
             state.items.get(name).cloned()
         }
+    }
+
+    /// Ends every watch of this cache.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Waits until the kind is served no more, or otherwise than this cache knows it.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Follows this kind's own changes.
@@ -147,7 +161,9 @@ impl KindCache {
     pub(super) fn apply(&self, events: Vec<Event>) {
         let mut state = (*self.state.load_full()).clone();
         let mut changes = Vec::with_capacity(events.len());
-        for event in events {
+        // What is not newer was read when the kind was adopted.
+        let had = state.revision;
+        for event in events.into_iter().filter(|event| event.revision > had) {
             let key = &event.key[self.prefix.len()..];
             let old = state.items.get(key).cloned();
             let new = event.value.and_then(|value: Bytes| self.read(&event.key, &value, event.revision));

@@ -188,7 +188,12 @@ pub fn check_fields(
     duplicates: &[String],
     validation: FieldValidation,
 ) -> Result<(), Status> {
-    if let Some(status) = walk::decode_error(&call.kind.kind, &call.version, call.schema(), object) {
+    // What only a schema says is checked with the rest of it; metadata has a type of its own everywhere.
+    let typed = match call.validator() {
+        Some(_) => &serde_json::json!({"metadata": object["metadata"]}),
+        None => &*object,
+    };
+    if let Some(status) = walk::decode_error(&call.kind.kind, &call.version, call.schema(), typed) {
         return Err(status);
     }
     let mut problems: Vec<String> =

@@ -226,6 +226,13 @@ fn mark(call: &Call, options: &Options, mut object: Value) -> Value {
         object["metadata"]["generation"] = (generation + 1).into();
     }
     set_policy(call, options, &mut object);
+    if !deleting && let Some(keeper) = rules::keeper(&call.kind) {
+        let mut finalizers: Vec<String> = meta::finalizers(&object).iter().map(ToString::to_string).collect();
+        if !finalizers.iter().any(|name| name == keeper) {
+            finalizers.push(keeper.to_owned());
+            meta::set(&mut object, "finalizers", finalizers);
+        }
+    }
     if call.kind.plural == "namespaces" && call.kind.group.is_empty() {
         object["status"]["phase"] = "Terminating".into();
     }

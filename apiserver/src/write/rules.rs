@@ -1,5 +1,6 @@
 //! What writes of single kinds do otherwise than the rest: upstream's answers of its strategies, as a table.
 
+use skiff_api::custom;
 use skiff_api::kind::Kind;
 
 /// An update makes what is missing.
@@ -54,6 +55,15 @@ const RULES: &[(&str, &str, u8)] = &[
     ("node.k8s.io", "runtimeclasses", UPSERT | VERSIONED),
     ("policy", "poddisruptionbudgets", VERSIONED),
 ];
+
+/// What a delete puts on an object, for a controller to take off again: group, plural, finalizer.
+const KEEPERS: &[(&str, &str, &str)] = &[(custom::GROUP, custom::PLURAL, custom::CLEANUP)];
+
+/// The finalizer that a delete puts on objects of this kind.
+pub fn keeper(kind: &Kind) -> Option<&'static str> {
+    let found = KEEPERS.iter().find(|(group, plural, _)| *group == kind.group && *plural == kind.plural);
+    found.map(|(_, _, finalizer)| *finalizer)
+}
 
 fn has(kind: &Kind, rule: u8) -> bool {
     let found = RULES.iter().find(|(group, plural, _)| *group == kind.group && *plural == kind.plural);

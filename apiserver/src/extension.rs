@@ -1,0 +1,168 @@
+//! Custom kinds: keeps the registry what the CustomResourceDefinitions say.
+//!
+//! One task follows the definitions. A definition whose names are accepted becomes a [`Kind`] of the registry like any
+//! other; only then is it said to be established, so that whoever sees that can use it. One that is deleted first loses
+//! its objects. Behaviour as upstream's controllers in `apiextensions-apiserver/pkg/controller`.
+
+mod cleanup;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::Value;
+use skiff_api::custom::{self, names};
+use skiff_api::kind::{Kind, Registry};
+use skiff_api::meta;
+use skiff_storage::Revision;
+
+use crate::app::App;
+use crate::bootstrap::send;
+use crate::cache::KindCache;
+use crate::write;
+
+const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// A definition, and what it is served as.
+struct Known {
+    revision: Revision,
+    definition: Value,
+    kind: Option<Arc<Kind>>,
+}
+
+struct Extension {
+    app: Arc<App>,
+    /// The kinds that are no custom ones.
+    base: Arc<Registry>,
+    definitions: Arc<KindCache>,
+    known: BTreeMap<String, Known>,
+}
+
+/// Serves what is defined now, and follows the definitions until the server stops.
+pub async fn follow(app: &Arc<App>) {
+    let Some(definitions) = app.cache.find(custom::GROUP, custom::PLURAL) else { return };
+    let base = app.registry.load_full();
+    let mut extension = Extension { app: app.clone(), base, definitions, known: BTreeMap::new() };
+    extension.refresh().await;
+    tokio::spawn(async move {
+        let mut revisions = extension.definitions.subscribe();
+        loop {
+            tokio::select! {
+                changed = revisions.changed() => if changed.is_err() { return },
+                () = extension.app.shutdown.cancelled() => return,
+            }
+            revisions.borrow_and_update();
+            extension.refresh().await;
+        }
+    });
+}
+
+impl Extension {
+    /// Makes the registry what the definitions say, and their statuses what the registry is.
+    async fn refresh(&mut self) {
+        let changed = self.read();
+        if changed.is_empty() {
+            return;
+        }
+        let now = write::time(jiff::Timestamp::now());
+        let mut statuses = Vec::new();
+        for name in &changed {
+            let Some(known) = self.known.get(name) else { continue };
+            if meta::deletion_timestamp(&known.definition).is_some() {
+                continue;
+            }
+            let group = &known.definition["spec"]["group"];
+            let others =
+                self.known.iter().filter(|(other, _)| *other != name).map(|(_, known)| &known.definition);
+            let others = others.filter(|other| other["spec"]["group"] == *group);
+            if let Some(status) = names::settle(&known.definition, others, &now) {
+                statuses.push((name.clone(), status));
+            }
+        }
+        for (name, status) in &statuses {
+            if let Some(known) = self.known.get_mut(name) {
+                known.definition["status"] = status.clone();
+            }
+        }
+        for name in &changed {
+            if let Some(known) = self.known.get_mut(name) {
+                known.kind = serving(&known.definition, known.kind.take());
+            }
+        }
+        self.serve().await;
+        for (name, status) in statuses {
+            self.say(&name, &status).await;
+        }
+        for name in changed {
+            if let Some(known) = self.known.get(&name)
+                && meta::finalizers(&known.definition).contains(&custom::CLEANUP)
+                && meta::deletion_timestamp(&known.definition).is_some()
+            {
+                cleanup::start(&self.app, &known.definition, known.kind.clone());
+            }
+        }
+    }
+
+    /// Takes in the definitions as they are now; answers with the names of those that changed. When one goes, its names
+    /// come free, and all of its group are looked at again.
+    fn read(&mut self) -> Vec<String> {
+        let snapshot = self.definitions.snapshot();
+        let kind = self.definitions.kind().clone();
+        let mut changed = Vec::new();
+        let gone: Vec<String> =
+            self.known.keys().filter(|name| !snapshot.items.contains_key(name.as_str())).cloned().collect();
+        for name in gone {
+            if let Some(known) = self.known.remove(&name) {
+                let group = &known.definition["spec"]["group"];
+                let same = self.known.iter().filter(|(_, other)| other.definition["spec"]["group"] == *group);
+                changed.extend(same.map(|(name, _)| name.clone()));
+                changed.push(name);
+            }
+        }
+        for (name, item) in &snapshot.items {
+            let old = self.known.get(&**name);
+            if old.is_none_or(|known| known.revision < item.revision) {
+                let kept = old.and_then(|known| known.kind.clone());
+                let definition = item.object(&kind, "v1");
+                let known = Known { revision: item.revision, definition, kind: kept };
+                self.known.insert(name.to_string(), known);
+                changed.push(name.to_string());
+            }
+        }
+        changed
+    }
+
+    /// Swaps the registry.
+    async fn serve(&self) {
+        let mut registry = Registry::clone(&self.base);
+        for kind in self.known.values().filter_map(|known| known.kind.clone()) {
+            registry.share(kind);
+        }
+        self.app.cache.adopt(&registry).await;
+        self.app.registry.store(Arc::new(registry));
+    }
+
+    /// Writes a definition's status. Another server may have been faster, which is as good.
+    async fn say(&self, name: &str, status: &Value) {
+        let Some(known) = self.known.get(name) else { return };
+        let mut object = known.definition.clone();
+        object["status"] = status.clone();
+        match send(&self.app, Method::PUT, &format!("{PATH}/{name}/status"), &object).await {
+            Ok((code, _)) if code < 300 || code == 404 || code == 409 => {}
+            Ok((_, answer)) => {
+                tracing::warn!(name, message = %answer["message"], "a definition's status is refused")
+            }
+            Err(error) => tracing::warn!(name, %error, "a definition's status cannot be written"),
+        }
+    }
+}
+
+/// What a definition is served as. It stays the same value as long as the definition says the same of it.
+fn serving(definition: &Value, old: Option<Arc<Kind>>) -> Option<Arc<Kind>> {
+    let accepted = names::is_true(definition, "NamesAccepted") || names::is_true(definition, "Established");
+    let new = custom::kind(definition).filter(|_| accepted)?;
+    match old {
+        Some(old) if old.source == new.source => Some(old),
+        _ => Some(Arc::new(new)),
+    }
+}
