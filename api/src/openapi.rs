@@ -2,6 +2,7 @@
 //! whole. What is said of types comes from the generated definitions; what an API must know beside comes
 //! from the schema.
 
+mod custom;
 mod gnostic;
 mod paths;
 mod schemas;

@@ -24,6 +24,11 @@ impl Validator {
         Self { schema: schema.clone(), patterns }
     }
 
+    /// The schema as it was given.
+    pub fn schema(&self) -> &Value {
+        &self.schema
+    }
+
     /// Every mistake of a whole object.
     pub fn check(&self, object: &Value) -> Vec<FieldError> {
         let mut errors = Vec::new();

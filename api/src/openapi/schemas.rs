@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{definition_name, gvk};
+use super::{custom, definition_name, gvk};
 use crate::kind::Kind;
 use crate::schema::{self, Field, ListKind, Node, Schema, Shape};
 
@@ -50,7 +50,10 @@ impl Collection {
     pub fn add_kind(&mut self, kind: &Kind, version: &str) {
         let Some(found) = kind.version(version) else { return };
         let name = definition_name(kind, version);
-        if found.schema.definition.is_empty() {
+        if let Some(validator) = &found.validator {
+            self.add(custom::META);
+            self.done.insert(name.clone(), custom::publish(validator.schema(), self.dialect));
+        } else if found.schema.definition.is_empty() {
             let value = self.node(&found.schema, &Value::Null);
             self.done.insert(name.clone(), value);
         } else {

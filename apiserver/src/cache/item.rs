@@ -45,6 +45,10 @@ impl Item {
                 }
             }
             decoded.as_bytes()
+        } else if kind.stored().validator.is_some() {
+            // Its schema may have changed since it was written.
+            decoded = fitted(kind, stored)?;
+            decoded.as_bytes()
         } else {
             stored
         };
@@ -118,6 +122,15 @@ impl Item {
     pub fn name(&self) -> &str {
         self.key.rsplit_once('/').map_or(&self.key, |(_, name)| name)
     }
+}
+
+/// A stored object as its schema has it now: without what that does not know, with its defaults.
+fn fitted(kind: &Kind, stored: &[u8]) -> Option<String> {
+    let mut object: Value = serde_json::from_slice(stored).ok()?;
+    let schema = &kind.stored().schema;
+    walk::prune(schema, &mut object);
+    walk::default(schema, &mut object);
+    Some(object.to_string())
 }
 
 /// The members of an object, each as it is written.

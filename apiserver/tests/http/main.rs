@@ -5,6 +5,7 @@
 
 mod apply;
 mod bad_input;
+mod custom;
 mod discovery;
 mod events;
 mod identity;
