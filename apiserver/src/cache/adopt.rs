@@ -28,7 +28,7 @@ impl Cache {
     pub(super) async fn grant(&self, wish: Wish) -> Result<(), Error> {
         let old = self.kinds.load_full();
         let mut new = Kinds::default();
-        for kind in wish.registry.iter() {
+        for kind in wish.registry.iter().filter(|kind| kind.presents.is_none()) {
             let name = GroupResource { group: kind.group.clone(), resource: kind.plural.clone() };
             match old.by_name.get(&name) {
                 Some(cache) if Arc::ptr_eq(cache.kind(), kind) => new.insert(cache.clone()),
