@@ -260,7 +260,8 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Re
         owners::ignore_times(&mut new, old);
     }
     let compared = old.map(|old| views::compared(call, &new, old));
-    let mut errors = skiff_api::validate::validate(&call.kind, call.kind_version(), &new, compared.as_deref());
+    let mut errors =
+        skiff_api::validate::validate(&call.kind, call.kind_version(), &new, compared.as_deref());
     errors.extend(old.map(|old| views::check(call, &new, old)).unwrap_or_default());
     if !errors.is_empty() {
         let name = meta::name(&new);

@@ -20,7 +20,11 @@ fn check(table: &str) -> (usize, Vec<String>) {
             let found = registry.kind(group, name).unwrap().clone();
             let schema = found.stored().schema.clone();
             complete(&schema, &mut base);
-            assert_eq!(validate(&found, found.stored(), &base, None), [], "the first object is valid: {base}");
+            assert_eq!(
+                validate(&found, found.stored(), &base, None),
+                [],
+                "the first object is valid: {base}"
+            );
             kind = Some((found, schema));
             continue;
         }
