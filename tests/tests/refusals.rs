@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
-use skiff_tests::{Cluster, Engine, Process, eventually};
+use skiff_tests::{Cluster, Engine, Process, bin, eventually};
 
 /// A user without rights.
 const NOBODY: u32 = 65534;
@@ -183,8 +183,12 @@ fn an_engine_that_is_away_or_closed_to_the_user_is_told_at_once() {
     }
     let home = tempfile::tempdir().unwrap();
     chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-    let mut command = cluster.up_in(&home.path().join("data"), &cluster.listen(), &[]);
-    command.uid(NOBODY).gid(NOBODY);
+    // The build may stand where only root can go.
+    let program = home.path().join("skiff");
+    fs::copy(bin("skiff"), &program).unwrap();
+    let as_root = cluster.up_in(&home.path().join("data"), &cluster.listen(), &[]);
+    let mut command = Command::new(program);
+    command.args(as_root.get_args()).env("DOCKER_HOST", cluster.engine().host()).uid(NOBODY).gid(NOBODY);
     let log = home.path().join("log");
     let _process = Process::start(command, &log);
     eventually("advice", 10, || {

@@ -188,9 +188,10 @@ fn revisions(cluster: &Cluster) {
 
 /// `restart` replaces every pod.
 fn restarts(cluster: &Cluster) {
-    for client in [Cluster::ctl, Cluster::kubectl] {
+    for client in [Cluster::try_ctl, Cluster::try_kubectl] {
         let before: BTreeSet<String> = cluster.ready_pods("app=my-nginx", 2, 60).into_iter().collect();
-        client(cluster, &["rollout", "restart", "deployment/my-nginx"]);
+        // Two restarts in one second are one, and kubectl refuses the second.
+        eventually("a restart", 5, || client(cluster, &["rollout", "restart", "deployment/my-nginx"]));
         followed(cluster, "deployment/my-nginx");
         let after: BTreeSet<String> = cluster.ready_pods("app=my-nginx", 2, 60).into_iter().collect();
         assert!(before.is_disjoint(&after), "{before:?} {after:?}");
