@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use skiff_api::kind::Kind;
+use skiff_api::schema::Shape;
 use skiff_api::{protobuf, walk};
 use skiff_storage::Revision;
 
@@ -63,7 +64,11 @@ impl Item {
             })
             .collect();
         let mut opened = vec![("metadata", metadata)];
-        let fields = kind.selectable.iter().map(|path| text_at(&top, &mut opened, path)).collect();
+        let mut fields = Vec::with_capacity(kind.selectable.len());
+        for path in &kind.selectable {
+            let text = text_at(&top, &mut opened, path);
+            fields.push(if text.is_empty() { zero(kind, path).to_owned() } else { text });
+        }
         let body = with_revision(&top, &opened[0].1, revision, stored.len());
         Some(Self { key: key.into(), revision, body, labels, fields })
     }
@@ -205,6 +210,24 @@ fn text_at<'a, 'k>(top: &Parts<'a>, opened: &mut Vec<(&'k str, Parts<'a>)>, path
     }
 }
 
+/// What a field that is left out is compared as: in a typed kind a number is 0 and a flag false, as in Go.
+fn zero(kind: &Kind, path: &str) -> &'static str {
+    let mut schema = &kind.stored().schema;
+    if schema.definition.is_empty() {
+        return "";
+    }
+    for name in path.split('.') {
+        let Shape::Object(fields) = &schema.shape else { return "" };
+        let Some(field) = fields.known.get(name) else { return "" };
+        schema = &field.schema;
+    }
+    match schema.shape {
+        Shape::Boolean => "false",
+        Shape::Integer { .. } | Shape::Number => "0",
+        _ => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use skiff_api::builtin;
@@ -230,6 +253,15 @@ mod tests {
         };
         assert_eq!(field("spec.nodeName"), "n");
         assert_eq!(field("status.phase"), "");
+    }
+
+    #[test]
+    fn what_is_left_out_is_selected_by_its_zero() {
+        let registry = builtin::registry();
+        let kind = registry.kind("", "Node").expect("nodes are built in");
+        let read = |stored: &str| Item::read(kind, "n", stored.as_bytes(), 1).unwrap().fields;
+        assert_eq!(read(r#"{"metadata":{"name":"n"},"spec":{}}"#), ["false"]);
+        assert_eq!(read(r#"{"metadata":{"name":"n"},"spec":{"unschedulable":true}}"#), ["true"]);
     }
 
     #[test]
