@@ -113,6 +113,7 @@ fn test(
         Test::Required if is_zero(value) && !(value.is_object()) => {
             errors.push(FieldError::required(at, rule.detail));
         }
+        Test::Given if value.is_null() => errors.push(FieldError::required(at, rule.detail)),
         Test::RequiredIf(field, wanted) if text(field) == *wanted && is_zero(value) && !value.is_object() => {
             errors.push(FieldError::required(at, rule.detail));
         }

@@ -31,3 +31,24 @@ pub fn validate(kind: &Kind, version: &Version, new: &Object, old: Option<&Objec
     });
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_may_be_given_no_time_to_end() {
+        let registry = crate::builtin::registry();
+        let kind = registry.kind("", "Pod").expect("pods are built in");
+        let mut pod = json!({
+            "metadata": {"name": "p", "namespace": "default"},
+            "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "i"}]},
+        });
+        walk::default(&kind.stored().schema, &mut pod);
+        walk::normalise(&kind.stored().schema, &mut pod);
+        assert_eq!(validate(kind, kind.stored(), &pod, None), []);
+        assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 0);
+    }
+}

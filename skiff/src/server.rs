@@ -80,8 +80,10 @@ pub fn addresses(server: &cli::Server) -> Addresses {
 async fn open(server: &cli::Server, shutdown: &CancellationToken) -> anyhow::Result<Arc<dyn Storage>> {
     if server.etcd_servers.is_empty() {
         let dir = server.data_dir.join("store");
-        let store = embedded::Embedded::open(&dir, embedded::Options::default())?;
-        return Ok(Arc::new(store));
+        let store = Arc::new(embedded::Embedded::open(&dir, embedded::Options::default())?);
+        let compacting = store.clone().keep_compacted(etcd::COMPACTION_INTERVAL);
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(compacting));
+        return Ok(store);
     }
     let store = etcd::Etcd::connect(&server.etcd_servers, None)
         .await

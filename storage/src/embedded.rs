@@ -13,6 +13,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -94,6 +95,20 @@ impl Embedded {
         let thread = writer::spawn(shared.clone(), log, queue, options)
             .map_err(|error| Error::Unavailable(format!("no thread for the store: {error}")))?;
         Ok(Self { shared, proposals, _writer: Joined(Some(thread)), _lock: None })
+    }
+}
+
+impl Embedded {
+    /// Forgets what is older than `interval`, every `interval`, as kube-apiserver has etcd do: clients that read a list
+    /// in pages count on being told when its moment has passed. Never ends.
+    pub async fn keep_compacted(self: Arc<Self>, interval: Duration) {
+        loop {
+            let seen = self.shared.newest().revision;
+            tokio::time::sleep(interval).await;
+            if let Err(error) = self.shared.compact(seen) {
+                tracing::warn!(%error, "the store could not be compacted");
+            }
+        }
     }
 }
 
@@ -245,5 +260,23 @@ mod tests {
         let mut watch = store.watch("/b", 50).await.unwrap();
         let Some(Ok(Notice::Events(events))) = watch.next().await else { panic!("no events") };
         assert_eq!(events.iter().map(|event| event.revision).collect::<Vec<_>>(), [51, 52]);
+    }
+
+    #[tokio::test]
+    async fn what_is_older_than_an_interval_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+        let put = |value: &str| Op::Put { value: value.to_owned().into(), ttl_s: None };
+        let first = store.write("/a", Expect::Any, put("1")).await.unwrap();
+        let newest = store.write("/a", Expect::Any, put("2")).await.unwrap();
+        let at = |revision| store.list("/", Range { at: Some(revision), ..Range::default() });
+        assert_eq!(at(first).await.unwrap().entries[0].value, "1");
+        let compacting = tokio::spawn(store.clone().keep_compacted(Duration::from_millis(1)));
+        while at(first).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(at(first).await, Err(Error::Compacted { .. })));
+        assert_eq!(at(newest).await.unwrap().entries[0].value, "2");
+        compacting.abort();
     }
 }

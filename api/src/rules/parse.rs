@@ -36,6 +36,8 @@ pub enum Of {
 pub enum Test {
     /// `required`: not absent and not zero.
     Required,
+    /// `given`: not absent; zero is a value of its own.
+    Given,
     /// `required-if FIELD VALUE`.
     RequiredIf(&'static str, &'static str),
     /// `forbidden`: absent or zero.
@@ -100,6 +102,7 @@ fn rule(line: &'static str) -> Rule {
     let count = |index: usize| word(index).parse::<usize>().unwrap_or_default();
     let test = match name {
         "required" => Test::Required,
+        "given" => Test::Given,
         "required-if" => Test::RequiredIf(word(0), word(1)),
         "forbidden" => Test::Forbidden,
         "forbidden-if" => Test::ForbiddenIf(word(0), word(1)),
