@@ -31,8 +31,9 @@ impl Session {
     }
 
     fn web(&self) -> Value {
-        let text =
-            self.kubectl(&["get", "deployment", "web", "-o", "json", "--show-managed-fields"]).unwrap();
+        let text = self
+            .kubectl(&["get", "deployment", "web", "-o", "json", "--show-managed-fields"])
+            .expect("kubectl reads it");
         serde_json::from_str(&text).expect("kubectl prints JSON")
     }
 
@@ -41,7 +42,11 @@ impl Session {
         let web = self.web();
         let entries = web["metadata"]["managedFields"].as_array().into_iter().flatten();
         let named = entries.map(|entry| {
-            format!("{} {}", entry["manager"].as_str().unwrap(), entry["operation"].as_str().unwrap())
+            format!(
+                "{} {}",
+                entry["manager"].as_str().unwrap_or_default(),
+                entry["operation"].as_str().unwrap_or_default()
+            )
         });
         named.filter(|name| !name.starts_with("kube-controller-manager")).collect()
     }
