@@ -12,7 +12,7 @@ pub enum ServiceSort {
     Clusterip {
         /// Its name
         name: String,
-        /// PORT[:TARGET]; may be repeated
+        /// PORT or PORT:TARGET; may be repeated
         #[arg(long, value_delimiter = ',')]
         tcp: Vec<String>,
         /// A fixed address, or None for a headless Service
@@ -23,7 +23,7 @@ pub enum ServiceSort {
     Nodeport {
         /// Its name
         name: String,
-        /// PORT[:TARGET]; may be repeated
+        /// PORT or PORT:TARGET; may be repeated
         #[arg(long, value_delimiter = ',', required = true)]
         tcp: Vec<String>,
         /// The node's port
@@ -34,7 +34,7 @@ pub enum ServiceSort {
     Loadbalancer {
         /// Its name
         name: String,
-        /// PORT[:TARGET]; may be repeated
+        /// PORT or PORT:TARGET; may be repeated
         #[arg(long, value_delimiter = ',', required = true)]
         tcp: Vec<String>,
     },
@@ -45,7 +45,7 @@ pub enum ServiceSort {
         /// The other name
         #[arg(long)]
         external_name: String,
-        /// PORT[:TARGET]; may be repeated
+        /// PORT or PORT:TARGET; may be repeated
         #[arg(long, value_delimiter = ',')]
         tcp: Vec<String>,
     },
