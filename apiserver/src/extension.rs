@@ -8,6 +8,7 @@ mod cleanup;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
@@ -21,6 +22,8 @@ use crate::bootstrap::send;
 use crate::cache::KindCache;
 use crate::write;
 
+/// How long to wait before a status that the store did not take is written again.
+const RETRY: Duration = Duration::from_secs(1);
 const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /// A definition, and what it is served as.
@@ -28,6 +31,8 @@ struct Known {
     revision: Revision,
     definition: Value,
     kind: Option<Arc<Kind>>,
+    /// The uid of the definition whose objects are being removed; empty if none are.
+    cleaning: String,
 }
 
 struct Extension {
@@ -65,7 +70,7 @@ impl Extension {
             return;
         }
         let now = write::time(jiff::Timestamp::now());
-        let mut statuses = Vec::new();
+        let mut settled = Vec::new();
         for name in &changed {
             let Some(known) = self.known.get(name) else { continue };
             if meta::deletion_timestamp(&known.definition).is_some() {
@@ -75,13 +80,11 @@ impl Extension {
             let others =
                 self.known.iter().filter(|(other, _)| *other != name).map(|(_, known)| &known.definition);
             let others = others.filter(|other| other["spec"]["group"] == *group);
-            if let Some(status) = names::settle(&known.definition, others, &now) {
-                statuses.push((name.clone(), status));
-            }
-        }
-        for (name, status) in &statuses {
+            let Some(status) = names::settle(&known.definition, others, &now) else { continue };
+            // At once: the next of this round must not be given the same name.
             if let Some(known) = self.known.get_mut(name) {
-                known.definition["status"] = status.clone();
+                known.definition["status"] = status;
+                settled.push(name.clone());
             }
         }
         for name in &changed {
@@ -90,14 +93,16 @@ impl Extension {
             }
         }
         self.serve().await;
-        for (name, status) in statuses {
-            self.say(&name, &status).await;
+        for name in settled {
+            self.say(&name).await;
         }
         for name in changed {
-            if let Some(known) = self.known.get(&name)
+            if let Some(known) = self.known.get_mut(&name)
                 && meta::finalizers(&known.definition).contains(&custom::CLEANUP)
                 && meta::deletion_timestamp(&known.definition).is_some()
+                && known.cleaning != meta::uid(&known.definition)
             {
+                known.cleaning = meta::uid(&known.definition).to_owned();
                 cleanup::start(&self.app, &known.definition, known.kind.clone());
             }
         }
@@ -122,9 +127,10 @@ impl Extension {
         for (name, item) in &snapshot.items {
             let old = self.known.get(&**name);
             if old.is_none_or(|known| known.revision < item.revision) {
-                let kept = old.and_then(|known| known.kind.clone());
+                let (kept, cleaning) =
+                    old.map(|known| (known.kind.clone(), known.cleaning.clone())).unwrap_or_default();
                 let definition = item.object(&kind, "v1");
-                let known = Known { revision: item.revision, definition, kind: kept };
+                let known = Known { revision: item.revision, definition, kind: kept, cleaning };
                 self.known.insert(name.to_string(), known);
                 changed.push(name.to_string());
             }
@@ -143,16 +149,22 @@ impl Extension {
     }
 
     /// Writes a definition's status. Another server may have been faster, which is as good.
-    async fn say(&self, name: &str, status: &Value) {
+    async fn say(&self, name: &str) {
         let Some(known) = self.known.get(name) else { return };
-        let mut object = known.definition.clone();
-        object["status"] = status.clone();
-        match send(&self.app, Method::PUT, &format!("{PATH}/{name}/status"), &object).await {
-            Ok((code, _)) if code < 300 || code == 404 || code == 409 => {}
-            Ok((_, answer)) => {
-                tracing::warn!(name, message = %answer["message"], "a definition's status is refused")
+        while !self.app.shutdown.is_cancelled() {
+            match send(&self.app, Method::PUT, &format!("{PATH}/{name}/status"), &known.definition).await {
+                Ok((code, _)) if code < 300 || code == 404 || code == 409 => return,
+                Ok((code, answer)) if code < 500 => {
+                    tracing::warn!(name, message = %answer["message"], "a definition's status is refused");
+                    return;
+                }
+                Ok((_, answer)) => {
+                    tracing::warn!(name, message = %answer["message"], "a definition's status cannot be written");
+                }
+                Err(error) => tracing::warn!(name, %error, "a definition's status cannot be written"),
             }
-            Err(error) => tracing::warn!(name, %error, "a definition's status cannot be written"),
+            // Nothing else would bring it up again.
+            tokio::time::sleep(RETRY).await;
         }
     }
 }

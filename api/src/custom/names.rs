@@ -88,10 +88,6 @@ pub fn set_condition(status: &mut Value, name: &str, holds: bool, reason: &str, 
         Some(old) => {
             if old["status"] == value {
                 condition["lastTransitionTime"] = old["lastTransitionTime"].clone();
-                // What was said when it came to hold stands.
-                if holds && name == "Established" {
-                    return;
-                }
             }
             *old = condition;
         }

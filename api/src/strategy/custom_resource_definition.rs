@@ -62,23 +62,8 @@ impl Strategy for CustomResourceDefinition {
                 "conversion by webhooks is not implemented; use None, and versions that differ in name only";
             errors.push(FieldError::forbidden("spec.conversion.strategy", why));
         }
-        if let Some(old) = old {
-            let settled = names::is_true(old, "Established");
-            for (key, fixed) in [("group", true), ("scope", true)] {
-                if fixed && settled && old["spec"][key] != spec[key] {
-                    errors.push(FieldError::invalid(
-                        format!("spec.{key}"),
-                        spec[key].clone(),
-                        super::IMMUTABLE,
-                    ));
-                }
-            }
-            for key in ["plural", "kind"] {
-                if settled && old["spec"]["names"][key] != spec["names"][key] {
-                    let bad = spec["names"][key].clone();
-                    errors.push(FieldError::invalid(format!("spec.names.{key}"), bad, super::IMMUTABLE));
-                }
-            }
+        if let Some(old) = old.filter(|old| names::is_true(old, "Established")) {
+            errors.extend(fixed(new, old));
         }
         errors
     }
@@ -107,6 +92,16 @@ fn has_rules(schema: &Value) -> bool {
     }
 }
 
+/// What cannot change once it is served.
+fn fixed(new: &Object, old: &Object) -> Vec<FieldError> {
+    let paths = ["spec.group", "spec.scope", "spec.names.plural", "spec.names.kind"];
+    let value = |object: &Object, path: &str| {
+        object.pointer(&format!("/{}", path.replace('.', "/"))).cloned().unwrap_or_default()
+    };
+    let changed = paths.into_iter().filter(|path| value(new, path) != value(old, path));
+    changed.map(|path| FieldError::invalid(path, value(new, path), super::IMMUTABLE)).collect()
+}
+
 fn joined(errors: Vec<String>) -> Option<String> {
     (!errors.is_empty()).then(|| errors.join(","))
 }
@@ -131,13 +126,14 @@ fn group(spec: &Value) -> Vec<FieldError> {
 
 fn spec_names(names: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for key in ["plural", "singular", "kind", "listKind"] {
+    // Kinds are written in capitals, and checked without.
+    for (key, capitals) in [("plural", false), ("singular", false), ("kind", true), ("listKind", true)] {
         let given = text(names, key);
         let path = format!("spec.names.{key}");
+        let checked = if capitals { given.to_lowercase() } else { given.to_owned() };
         if given.is_empty() {
             errors.push(FieldError::required(path, ""));
-        } else if let Some(why) = joined(name::dns1035_label(&given.to_lowercase())) {
-            let given = if key.ends_with("ind") { given.to_owned() } else { given.to_lowercase() };
+        } else if let Some(why) = joined(name::dns1035_label(&checked)) {
             errors.push(FieldError::invalid(path, given, why));
         }
     }
@@ -285,6 +281,7 @@ mod tests {
             ("/spec/versions/0/storage", json!(false), "spec.versions: Invalid value"),
             ("/spec/versions/0/schema", json!({}), "spec.versions[0].schema.openAPIV3Schema: Required value"),
             ("/spec/names/kind", json!("tower!"), "spec.names.kind: Invalid value: \"tower!\""),
+            ("/spec/names/singular", json!("Tower"), "spec.names.singular: Invalid value: \"Tower\""),
             ("/spec/preserveUnknownFields", json!(true), "spec.preserveUnknownFields: Invalid value: true"),
         ] {
             let mut definition = tower();
@@ -302,6 +299,18 @@ mod tests {
         definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"] =
             json!({"spec": {"type": "object", "x-kubernetes-validations": [{"rule": "true"}]}});
         assert_eq!(CustomResourceDefinition.warnings(&definition).len(), 1);
+    }
+
+    #[test]
+    fn what_is_served_keeps_its_place_and_name() {
+        let mut old = tower();
+        CustomResourceDefinition.prepare(&mut old, None);
+        let mut new = old.clone();
+        new["spec"]["scope"] = "Cluster".into();
+        assert!(CustomResourceDefinition.validate(&new, Some(&old)).is_empty(), "not served yet");
+        old["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
+        let errors = CustomResourceDefinition.validate(&new, Some(&old));
+        assert_eq!(errors[0].to_string(), "spec.scope: Invalid value: \"Cluster\": field is immutable");
     }
 
     #[test]

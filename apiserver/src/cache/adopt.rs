@@ -18,10 +18,16 @@ impl Cache {
     /// Makes the caches those of a registry. What both have stays as it is; watches of what goes or is
     /// served otherwise end.
     pub async fn adopt(&self, registry: &Registry) {
-        let (granted, done) = oneshot::channel();
-        // Neither fails while the store is followed; afterwards the server stops.
-        if self.wishes.send(Wish { registry: registry.clone(), granted }).await.is_ok() {
-            let _ = done.await;
+        loop {
+            let (granted, done) = oneshot::channel();
+            // No one takes it: the store is followed no more, and the server stops.
+            if self.wishes.send(Wish { registry: registry.clone(), granted }).await.is_err() {
+                return;
+            }
+            // Let fall: the store could not be read, and is followed again in a moment.
+            if done.await.is_ok() {
+                return;
+            }
         }
     }
 

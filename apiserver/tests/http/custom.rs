@@ -135,6 +135,31 @@ async fn a_changed_schema_holds_for_what_is_there() {
 }
 
 #[tokio::test]
+async fn definitions_that_come_together_are_not_given_one_name() {
+    let server = Server::start().await;
+    let admin = server.admin();
+    let (towers, spires) = (definition("towers", "Tower"), definition("spires", "Tower"));
+    let (first, second) = tokio::join!(admin.post(DEFINITIONS, &towers), admin.post(DEFINITIONS, &spires));
+    first.expect(201);
+    second.expect(201);
+    let mut accepted = Vec::new();
+    for name in ["towers.example.com", "spires.example.com"] {
+        let mut watch =
+            admin.watch(&format!("{DEFINITIONS}?watch=true&fieldSelector=metadata.name%3D{name}")).await;
+        loop {
+            let event = watch.next().await.expect("the watch goes on");
+            let conditions = event["object"]["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            if let Some(found) = conditions.iter().find(|one| one["type"] == "NamesAccepted") {
+                accepted.push(found["status"] == "True");
+                break;
+            }
+        }
+    }
+    accepted.sort();
+    assert_eq!(accepted, [false, true]);
+}
+
+#[tokio::test]
 async fn a_name_is_given_once_in_a_group() {
     let server = Server::start().await;
     let admin = server.admin();
