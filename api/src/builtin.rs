@@ -79,7 +79,6 @@ fn kind(line: &str) -> Option<Kind> {
         graceful: false,
         inert: false,
         presents: None,
-        source: serde_json::Value::Null,
     };
     let names = |value: &str| value.split(',').map(str::to_owned).collect::<Vec<_>>();
     for word in words {

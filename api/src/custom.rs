@@ -53,7 +53,6 @@ pub fn kind(definition: &Value) -> Option<Kind> {
         graceful: false,
         inert: false,
         presents: None,
-        source: serde_json::json!([spec, names]),
     };
     let mut raw: Vec<&Value> = spec["versions"].as_array()?.iter().collect();
     raw.sort_by(|a, b| by_priority(text(a, "name"), text(b, "name")));

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::custom::Validator;
 use crate::schema::Schema;
 
@@ -62,8 +60,6 @@ pub struct Kind {
     pub inert: bool,
     /// The kind whose objects this one shows in words of its own, if it keeps none itself.
     pub presents: Option<Presents>,
-    /// What a custom kind was made from, so that it can be told whether that has changed.
-    pub source: Value,
 }
 
 /// How a kind shows the objects of another: two presentations of one storage.

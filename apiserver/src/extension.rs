@@ -30,9 +30,18 @@ const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 struct Known {
     revision: Revision,
     definition: Value,
-    kind: Option<Arc<Kind>>,
+    served: Option<Served>,
     /// The uid of the definition whose objects are being removed; empty if none are.
     cleaning: String,
+}
+
+/// A kind, and what tells whether its definition still says the same of it.
+#[derive(Clone)]
+struct Served {
+    uid: String,
+    generation: Option<i64>,
+    names: Value,
+    kind: Arc<Kind>,
 }
 
 struct Extension {
@@ -89,7 +98,7 @@ impl Extension {
         }
         for name in &changed {
             if let Some(known) = self.known.get_mut(name) {
-                known.kind = serving(&known.definition, known.kind.take());
+                known.served = serving(&known.definition, known.served.take());
             }
         }
         self.serve().await;
@@ -103,7 +112,8 @@ impl Extension {
                 && known.cleaning != meta::uid(&known.definition)
             {
                 known.cleaning = meta::uid(&known.definition).to_owned();
-                cleanup::start(&self.app, &known.definition, known.kind.clone());
+                let kind = known.served.as_ref().map(|served| served.kind.clone());
+                cleanup::start(&self.app, &known.definition, kind);
             }
         }
     }
@@ -128,9 +138,9 @@ impl Extension {
             let old = self.known.get(&**name);
             if old.is_none_or(|known| known.revision < item.revision) {
                 let (kept, cleaning) =
-                    old.map(|known| (known.kind.clone(), known.cleaning.clone())).unwrap_or_default();
+                    old.map(|known| (known.served.clone(), known.cleaning.clone())).unwrap_or_default();
                 let definition = item.object(&kind, "v1");
-                let known = Known { revision: item.revision, definition, kind: kept, cleaning };
+                let known = Known { revision: item.revision, definition, served: kept, cleaning };
                 self.known.insert(name.to_string(), known);
                 changed.push(name.to_string());
             }
@@ -141,8 +151,8 @@ impl Extension {
     /// Swaps the registry.
     async fn serve(&self) {
         let mut registry = Registry::clone(&self.base);
-        for kind in self.known.values().filter_map(|known| known.kind.clone()) {
-            registry.share(kind);
+        for served in self.known.values().filter_map(|known| known.served.as_ref()) {
+            registry.share(served.kind.clone());
         }
         self.app.cache.adopt(&registry).await;
         self.app.registry.store(Arc::new(registry));
@@ -170,11 +180,20 @@ impl Extension {
 }
 
 /// What a definition is served as. It stays the same value as long as the definition says the same of it.
-fn serving(definition: &Value, old: Option<Arc<Kind>>) -> Option<Arc<Kind>> {
+fn serving(definition: &Value, old: Option<Served>) -> Option<Served> {
     let accepted = names::is_true(definition, "NamesAccepted") || names::is_true(definition, "Established");
-    let new = custom::kind(definition).filter(|_| accepted)?;
-    match old {
-        Some(old) if old.source == new.source => Some(old),
-        _ => Some(Arc::new(new)),
+    if !accepted {
+        return None;
     }
+    let uid = meta::uid(definition);
+    let generation = definition["metadata"]["generation"].as_i64();
+    let names = &definition["status"]["acceptedNames"];
+    // A delete counts as a generation of its own, but what goes is served as it was.
+    let going = meta::deletion_timestamp(definition).is_some();
+    let same = |old: &Served| going || (generation.is_some() && old.generation == generation);
+    if let Some(old) = old.filter(|old| old.uid == uid && old.names == *names && same(old)) {
+        return Some(old);
+    }
+    let kind = Arc::new(custom::kind(definition)?);
+    Some(Served { uid: uid.to_owned(), generation, names: names.clone(), kind })
 }

@@ -36,14 +36,9 @@ pub struct Labels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
-    verb: String,
+    #[prometheus(flatten)]
+    labels: Labels,
     dry_run: String,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: String,
-    component: String,
     code: u32,
 }
 
@@ -146,11 +141,8 @@ impl Metrics {
 
     /// A request was answered.
     pub fn answered(&self, labels: &Labels, dry_run: bool, code: u16, took: Duration, size: Option<u64>) {
-        let Labels { verb, group, version, resource, subresource, scope, component } = labels.clone();
         let dry_run = if dry_run { "All".to_owned() } else { String::new() };
-        let code = code.into();
-        let answered =
-            Answered { verb, dry_run, group, version, resource, subresource, scope, component, code };
+        let answered = Answered { labels: labels.clone(), dry_run, code: code.into() };
         self.requests.get_or_create(&answered).inc();
         if labels.verb != "WATCH" && labels.verb != "CONNECT" {
             self.durations.get_or_create(labels).observe(took.as_secs_f64());

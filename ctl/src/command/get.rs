@@ -218,7 +218,7 @@ fn plain_table(answer: &Value) -> Value {
         .map_or(one, Vec::as_slice)
         .iter()
         .map(|object| {
-            let age = crate::age::since(object["metadata"]["creationTimestamp"].as_str(), now);
+            let age = skiff_api::duration::since(object["metadata"]["creationTimestamp"].as_str(), now);
             json!({"cells": [object["metadata"]["name"], age], "object": object})
         })
         .collect();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Page, Related, text};
-use crate::age;
+use skiff_api::duration;
 
 pub(super) fn describe(page: &mut Page, related: &Related) {
     if related.events.is_empty() {
@@ -54,9 +54,9 @@ fn first(event: &Value) -> Option<&str> {
 /// `5s`, or `5s (x3 over 2m)`.
 fn when(event: &Value, related: &Related) -> String {
     let count = event["series"]["count"].as_u64().or(event["count"].as_u64()).unwrap_or(1);
-    let latest = age::since(last(event), related.now);
+    let latest = duration::since(last(event), related.now);
     match count {
         0 | 1 => latest,
-        count => format!("{latest} (x{count} over {})", age::since(first(event), related.now)),
+        count => format!("{latest} (x{count} over {})", duration::since(first(event), related.now)),
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use skiff_api::quantity::Quantity;
 
 use super::{Page, Related, items, pairs, text, time};
-use crate::age;
+use skiff_api::duration;
 
 pub(super) fn describe(page: &mut Page, node: &Value, related: &Related) {
     let (meta, spec, status) = (&node["metadata"], &node["spec"], &node["status"]);
@@ -128,7 +128,7 @@ fn pods(page: &mut Page, allocatable: &Value, related: &Related) {
                 of("limits", "cpu"),
                 of("requests", "memory"),
                 of("limits", "memory"),
-                age::since(pod["metadata"]["creationTimestamp"].as_str(), related.now),
+                duration::since(pod["metadata"]["creationTimestamp"].as_str(), related.now),
             ],
         );
     }
