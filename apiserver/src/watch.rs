@@ -131,22 +131,7 @@ impl Watcher {
                 return None;
             }
             self.revisions.borrow_and_update();
-            match self.cache.changes(self.after) {
-                Ok((changes, revision)) => {
-                    for change in changes {
-                        if let Some(frame) = self.event(&change) {
-                            self.pending.push_back(frame);
-                        }
-                    }
-                    self.after = revision.max(self.after);
-                }
-                Err(_) => {
-                    let text = format!("too old resource version: {}", self.after);
-                    let status = Status::expired(text).to_object();
-                    self.pending.push_back(self.made("ERROR", status));
-                    self.ended = true;
-                }
-            }
+            self.gather();
             // A quiet kind wakes nobody: how far it is has only just been asked.
             if self.pending.is_empty() && std::mem::take(&mut self.bookmark_due) {
                 let frame = self.bookmark(false);
@@ -160,8 +145,32 @@ impl Watcher {
                 changed = self.revisions.changed() => changed.ok()?,
                 () = tokio::time::sleep_until(self.until) => self.ended = true,
                 () = shutdown.cancelled() => self.ended = true,
-                () = self.cache.ended() => self.ended = true,
+                () = self.cache.ended() => {
+                    // What came before the end is still told.
+                    self.gather();
+                    self.ended = true;
+                }
                 () = tick(&mut self.bookmarks) => self.bookmark_due = true,
+            }
+        }
+    }
+
+    /// Makes frames of what has changed since they were made last.
+    fn gather(&mut self) {
+        match self.cache.changes(self.after) {
+            Ok((changes, revision)) => {
+                for change in changes {
+                    if let Some(frame) = self.event(&change) {
+                        self.pending.push_back(frame);
+                    }
+                }
+                self.after = revision.max(self.after);
+            }
+            Err(_) => {
+                let text = format!("too old resource version: {}", self.after);
+                let status = Status::expired(text).to_object();
+                self.pending.push_back(self.made("ERROR", status));
+                self.ended = true;
             }
         }
     }
