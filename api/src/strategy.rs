@@ -7,6 +7,7 @@ mod endpoint_slice;
 mod ingress;
 mod lease;
 mod metadata;
+mod namespace;
 mod node;
 mod pod;
 mod pod_spec;
@@ -49,6 +50,7 @@ pub fn of(kind: &Kind) -> &'static dyn Strategy {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => &pod::Pod,
         ("", "Service") => &service::Service,
+        ("", "Namespace") => &namespace::Namespace,
         ("", "Node") => &node::Node,
         ("", "Secret") => &config::Secret,
         ("", "ConfigMap") => &config::ConfigMap,

@@ -9,11 +9,13 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use axum::body::Body;
 use http::{Request, Response, header};
+use serde_json::Value;
 use skiff_api::kind::{Action, Kind, Registry};
 use skiff_api::status::Status;
 use skiff_storage::Storage;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{self, Admission};
 use crate::allocate::{self, Allocator};
 use crate::cache::Cache;
 use crate::context::Context;
@@ -44,6 +46,8 @@ pub struct Config {
     pub service_account_key_pem: String,
     /// The certificate and key shown to node agents, as PEM.
     pub node_client_pem: (String, String),
+    /// Which admission plugins are on.
+    pub admission: admission::Switches,
     /// How long new pods stay on a node that fails, unless they say so themselves.
     pub tolerations: Tolerations,
 }
@@ -75,6 +79,8 @@ pub struct App {
     pub storage: Arc<dyn Storage>,
     /// Finds out who asks; signs and checks service-account tokens.
     pub authenticator: Authenticator,
+    /// What is let in.
+    pub admission: Admission,
     /// What needs an order over all Services.
     pub allocator: Allocator,
     /// The way to node agents.
@@ -123,6 +129,7 @@ impl App {
             ServiceAccountTokens::new(&config.service_account_key_pem).map_err(anyhow::Error::msg)?;
         let app = Arc::new(Self {
             authenticator: Authenticator::new(tokens),
+            admission: Admission::new(&config.admission).map_err(anyhow::Error::msg)?,
             allocator: Allocator::new(&config)?,
             nodes: NodeDialer::new(&config)?,
             authorizer: lookup::Live::default(),
@@ -211,6 +218,7 @@ impl App {
             info,
             query,
             accept: Accept::parse(request.headers().get(header::ACCEPT)),
+            admitted: false,
         };
         call.check_shape()?;
         // What could not be answered is not done.
@@ -373,6 +381,8 @@ pub struct Call {
     pub query: Query,
     /// What the client reads.
     pub accept: Accept,
+    /// Whether what is written was admitted in another form: a pod's binding, say, or an eviction.
+    pub admitted: bool,
 }
 
 impl Call {
@@ -432,6 +442,13 @@ impl Call {
     /// The schema of the version asked for.
     pub fn schema(&self) -> &skiff_api::schema::Schema {
         &self.kind_version().schema
+    }
+
+    /// Another object, as the cache has it, in the version that is stored.
+    pub fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let cache = self.app.cache.find(group, resource)?;
+        let item = cache.get(namespace, name)?;
+        Some(item.object(cache.kind(), &cache.kind().stored().name))
     }
 
     /// 404 for this call's object.

@@ -7,11 +7,12 @@ mod token;
 
 use axum::body::Body;
 use http::{Request, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use skiff_api::kind::Action;
 use skiff_api::meta;
 use skiff_api::status::Status;
 
+use crate::admission::{Operation, Review};
 use crate::app::Call;
 use crate::write::Owners;
 use crate::{negotiate, node, read, write};
@@ -49,17 +50,18 @@ async fn custom(call: &Call, request: Request<Body>) -> Result<Response<Body>, S
 
 /// Gives a pod its node. A pod is bound once.
 async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let (binding, _) = write::parse(request, "Binding").await?;
+    let (mut binding, _) = write::parse(request, "Binding").await?;
+    let review = Review { call, operation: Operation::Create, old: None, options: &Value::Null };
+    call.app.admission.admit(&review, &mut binding).await?;
     let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
     if node.is_empty() {
         return Err(Status::bad_request("target.name: Required value"));
     }
     let uid = meta::uid(&binding).to_owned();
-    let mut call = call.clone();
-    "binding".clone_into(&mut call.info.subresource);
+    let call = &Call { admitted: true, ..call.clone() };
     let now = write::time(call.context.now);
     // As upstream, a binding is no one's: the scheduler does not come to own the node's name.
-    write::change(&call, Owners::Given, |pod| {
+    write::change(call, Owners::Given, |pod| {
         if !uid.is_empty() && uid != meta::uid(pod) {
             let why = format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",

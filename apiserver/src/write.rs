@@ -18,10 +18,11 @@ use skiff_api::status::Status;
 use skiff_api::{meta, patch, walk};
 use skiff_storage::{Error, Expect, Op, Revision};
 
+use crate::admission::{Operation, Review};
 use crate::allocate::{Claimed, Contention, Turn};
 use crate::app::Call;
 use crate::cache::{Item, unavailable};
-use crate::{admission, read};
+use crate::read;
 
 pub use body::{MEDIA_TYPES, PatchSort, decode, parse, patch as patch_body, read_all};
 pub use delete::{delete, delete_collection, delete_with};
@@ -50,6 +51,7 @@ pub async fn create_object(call: &Call, mut object: Value, owners: Owners) -> Re
         if generate {
             metadata::generate_name(&mut candidate);
         }
+        let candidate = admit(call, candidate, None, owners).await?;
         let target = call.for_name(meta::name(&candidate));
         let turn = call.app.allocator.lock(&target).await;
         // What an order protects is up to date in the cache: a name that is taken must be said
@@ -60,7 +62,7 @@ pub async fn create_object(call: &Call, mut object: Value, owners: Owners) -> Re
         {
             return Err(Status::already_exists(&call.kind.group, &call.kind.plural, name));
         }
-        let mut candidate = shape(call, candidate, None, owners)?;
+        let mut candidate = settle(call, candidate, None).await?;
         let name = meta::name(&candidate).to_owned();
         if call.context.dry_run {
             if call.app.cache.of(&call.kind)?.get(call.namespace(), &name).is_some() {
@@ -198,8 +200,15 @@ pub async fn change(
             metadata::check_precondition(call, &new, &old)?;
             Ok(new)
         });
+        let computed = match computed {
+            Ok(new) => admit(call, new, Some(&old), owners).await,
+            refused => refused,
+        };
         let turn = call.app.allocator.lock(call).await;
-        let computed = computed.and_then(|new| shape(call, new, Some(&old), owners));
+        let computed = match computed {
+            Ok(new) => settle(call, new, Some(&old)).await,
+            refused => refused,
+        };
         // A refusal or a no-op counts only if it was computed from the newest state.
         let mut new = match computed {
             Ok(new) if new == old && !fresh => continue,
@@ -232,8 +241,8 @@ pub async fn fresh(call: &Call) -> Result<Option<Item>, Status> {
     Ok(entry.and_then(|entry| Item::read(&call.kind, &entry.key[root..], &entry.value, entry.revision)))
 }
 
-/// Everything between decoding and storing.
-fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Result<Value, Status> {
+/// From what was decoded to what mutating admission leaves.
+async fn admit(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Result<Value, Status> {
     let schema = call.schema();
     let asks_reset = owners::asks_reset(&new);
     walk::default(schema, &mut new);
@@ -248,13 +257,20 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Re
             metadata::update(call, &mut new, old)?;
         }
     }
+    if !call.admitted {
+        call.app.admission.mutate(&review(call, old), &mut new).await?;
+    }
+    Ok(new)
+}
+
+/// From there to what is stored: the server's own part, and all that can refuse it.
+async fn settle(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Value, Status> {
     if call.info.subresource.is_empty() {
-        admission::mutate(call, &mut new, old)?;
         call.app.allocator.allocate(call, &mut new, old)?;
     }
     let strategy = skiff_api::strategy::of(&call.kind);
     strategy.prepare(&mut new, old);
-    walk::normalise(schema, &mut new);
+    walk::normalise(call.schema(), &mut new);
     if let Some(old) = old {
         metadata::count_generation(&call.kind, &mut new, old);
         owners::ignore_times(&mut new, old);
@@ -267,7 +283,14 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Re
         let name = meta::name(&new);
         return Err(Status::invalid(&call.kind.group, &call.kind.kind, name, &errors));
     }
-    admission::validate(call, &new, old)?;
+    if call.kind.group == crate::security::rbac::GROUP {
+        // No one gives away a permission that he has not got.
+        let user = &call.context.user;
+        call.app.authorizer.read(|roles| roles.check_escalation(user, &call.kind.kind, old, &new))?;
+    }
+    if !call.admitted {
+        call.app.admission.validate(&review(call, old), &new).await?;
+    }
     for warning in strategy.warnings(&new) {
         call.context.warn(warning);
     }
@@ -278,6 +301,11 @@ fn shape(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners) -> Re
         ));
     }
     Ok(new)
+}
+
+fn review<'a>(call: &'a Call, old: Option<&'a Value>) -> Review<'a> {
+    let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+    Review { call, operation, old, options: &Value::Null }
 }
 
 /// Writes (or, for `None`, deletes) in a task of its own, so that a caller who hangs up cannot

@@ -61,6 +61,12 @@ pub struct Server {
     /// How many seconds a pod stays on a node that cannot be reached, unless the pod itself says so.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub default_unreachable_toleration_seconds: i64,
+    /// Admission plugins to switch on beyond the default ones, by Kubernetes' names.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Default admission plugins to switch off.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
 }
 
 /// `skiff up`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use nix::sys::socket::{setsockopt, sockopt};
+use skiff_apiserver::admission::Switches;
 use skiff_apiserver::app::Tolerations;
 use skiff_apiserver::{App, Config, serve};
 use skiff_storage::lock::DirLock;
@@ -107,6 +108,10 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
         ca_pem: pki.ca_pem().to_owned(),
         service_account_key_pem: pki.service_account_key_pem().to_owned(),
         node_client_pem: pki.node_client()?,
+        admission: Switches {
+            enable: server.enable_admission_plugins.clone(),
+            disable: server.disable_admission_plugins.clone(),
+        },
         tolerations: Tolerations {
             not_ready_s: server.default_not_ready_toleration_seconds,
             unreachable_s: server.default_unreachable_toleration_seconds,

@@ -1,6 +1,6 @@
 //! Pods: what may change in one that exists, and its quality of service.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Strategy, list, pod_spec};
 use crate::Object;
@@ -17,7 +17,9 @@ impl Strategy for Pod {
             Some(class) => class.to_owned(),
             None => qos_class(new).to_owned(),
         };
-        if new["status"].is_object() {
+        if old.is_none() {
+            new["status"] = json!({"phase": "Pending", "qosClass": class});
+        } else if new["status"].is_object() {
             new["status"]["qosClass"] = class.into();
         }
     }

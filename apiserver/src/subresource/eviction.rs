@@ -9,6 +9,7 @@ use skiff_api::selector::LabelSelector;
 use skiff_api::status::{Cause, Details, Status};
 use skiff_api::{meta, schema, walk};
 
+use crate::admission::{Operation, Review};
 use crate::app::Call;
 use crate::write::{self, Owners};
 
@@ -22,7 +23,7 @@ const DEFINITION: &str = "io.k8s.api.policy.v1.Eviction";
 
 /// Answers an eviction.
 pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let (eviction, _) = write::parse(request, "Eviction").await?;
+    let (mut eviction, _) = write::parse(request, "Eviction").await?;
     if let Some(schema) = schema::definition(DEFINITION)
         && let Some(status) = walk::decode_error("Eviction", "v1", schema, &eviction)
     {
@@ -32,6 +33,8 @@ pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body
     if !named.is_empty() && named != call.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    let review = Review { call, operation: Operation::Create, old: None, options: &Value::Null };
+    call.app.admission.admit(&review, &mut eviction).await?;
     let mut options = eviction
         .get("deleteOptions")
         .filter(|options| options.is_object())
@@ -129,6 +132,7 @@ async fn take(call: &Call, budget: &Value, dry_run: bool) -> Result<(), Status> 
     target.info.subresource = "status".into();
     target.info.verb = "patch".into();
     target.context.dry_run = dry_run;
+    target.admitted = true;
     "kube-apiserver".clone_into(&mut target.manager);
     let now = write::time(call.context.now);
     write::change(&target, Owners::Tracked, |budget| {

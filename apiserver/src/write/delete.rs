@@ -11,6 +11,7 @@ use skiff_api::{meta, walk};
 use skiff_storage::{Error, Expect};
 
 use super::{body, commit, fresh, metadata, rules, stamped};
+use crate::admission::{Operation, Review};
 use crate::app::Call;
 use crate::cache::unavailable;
 use crate::read::Selection;
@@ -35,6 +36,9 @@ struct Options {
     orphan_dependents: Option<bool>,
     preconditions: Preconditions,
     dry_run: Vec<String>,
+    /// As it came, for admission.
+    #[serde(skip)]
+    sent: Value,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -80,8 +84,9 @@ fn read_options(call: &Call, mut object: Value) -> Result<(Options, bool), Statu
     if let Some(map) = object.as_object_mut() {
         map.retain(|_, value| !value.is_null());
     }
-    let options: Options =
-        serde_json::from_value(object).map_err(|error| Status::bad_request(error.to_string()))?;
+    let mut options: Options =
+        serde_json::from_value(object.clone()).map_err(|error| Status::bad_request(error.to_string()))?;
+    options.sent = object;
     let mut errors = Vec::new();
     if let Some(policy) = &options.propagation_policy {
         if options.orphan_dependents.is_some() {
@@ -162,7 +167,8 @@ async fn delete_one(call: &Call, options: &Options, dry_run: bool) -> Result<Del
         let item = fresh(call).await?.ok_or_else(|| call.not_found())?;
         let old = item.object(&call.kind, &call.version);
         check(call, options, &old)?;
-        crate::admission::deletable(call, &old)?;
+        let review = Review { call, operation: Operation::Delete, old: Some(&old), options: &options.sent };
+        call.app.admission.admit(&review, &mut Value::Null).await?;
         let mut new = mark(call, options, old.clone());
         let gone = metadata::is_finished(&call.kind, &new);
         if dry_run {

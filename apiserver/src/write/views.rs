@@ -26,13 +26,16 @@ pub fn restrict(call: &Call, new: &mut Value, old: &Value) {
             copy("metadata.managedFields", new, &mut result);
             *new = result;
         }
-        _ if call.info.subresource.is_empty() && has_status(call) => copy("status", old, new),
+        _ if call.info.subresource.is_empty() => {
+            let owned = [("status", "status"), ("finalize", "spec.finalizers")];
+            owned.iter().filter(|(view, _)| has(call, view)).for_each(|(_, path)| copy(path, old, new));
+        }
         _ => {}
     }
 }
 
-fn has_status(call: &Call) -> bool {
-    call.kind.version(&call.version).is_some_and(|version| version.subresources.contains_key("status"))
+fn has(call: &Call, view: &str) -> bool {
+    call.kind_version().subresources.contains_key(view)
 }
 
 /// The object that a kind's own rules compare the new one with: what a part may change is not compared.

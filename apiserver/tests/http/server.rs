@@ -73,6 +73,7 @@ impl Server {
             ca_pem: ca.pem.clone(),
             service_account_key_pem: KeyPair::generate().unwrap().serialize_pem(),
             node_client_pem: ca.issue("kube-apiserver", &["system:masters"]),
+            admission: skiff_apiserver::admission::Switches::default(),
             tolerations: skiff_apiserver::app::Tolerations::default(),
         };
         change(&mut config);
