@@ -16,7 +16,7 @@ use wire::{Fields, Wire, Writer};
 /// What every message in an envelope begins with.
 pub const MAGIC: &[u8] = b"k8s\0";
 /// How deep messages may nest.
-const DEPTH: usize = 64;
+const DEPTH: usize = 128;
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// Why a message cannot be read or written, as a sentence for a person.
@@ -210,6 +210,20 @@ mod tests {
         assert_eq!(stored(&encode(&partial).unwrap()), Ok(Some(partial)));
         let table = json!({"apiVersion": "meta.k8s.io/v1", "kind": "Table"});
         assert_eq!(encode(&table), Err(no_form("meta.k8s.io/v1", "Table")));
+    }
+
+    #[test]
+    fn what_discovery_answers_has_its_form() {
+        let resources = json!({"apiVersion": "v1", "kind": "APIResourceList", "groupVersion": "v1", "resources": [
+            {"name": "pods", "singularName": "pod", "namespaced": true, "kind": "Pod", "verbs": ["get", "list"]}]});
+        let bytes = encode(&resources).unwrap();
+        let verbs = b"\x22\x0b\x0a\x03get\x0a\x04list";
+        assert!(bytes.windows(verbs.len()).any(|part| part == verbs));
+        assert_eq!(stored(&bytes), Ok(Some(resources)));
+        let groups = json!({"apiVersion": "v1", "kind": "APIGroupList", "groups": [{"name": "apps",
+            "versions": [{"groupVersion": "apps/v1", "version": "v1"}],
+            "preferredVersion": {"groupVersion": "apps/v1", "version": "v1"}}]});
+        assert_eq!(stored(&encode(&groups).unwrap()), Ok(Some(groups)));
     }
 
     #[test]

@@ -8,18 +8,17 @@ mod definitions;
 mod json;
 mod layout;
 mod overlay;
+mod shared;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 pub use definitions::{definition, definition_of, definition_of_kind, described, names};
 pub use json::from_json;
 pub use layout::{Layout, Slot};
+pub use shared::Schema;
 
 use serde_json::Value;
-
-/// A node of a schema. Cheap to clone.
-pub type Schema = Arc<Node>;
 
 /// What one value may be.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -71,6 +70,23 @@ pub enum Shape {
     IntOrString,
     /// A quantity such as `100m`; a number is taken and written back as a string.
     Quantity,
+    /// One of several, told apart by JSON's sort of the value; each with its number in protobuf.
+    Either(Vec<(u32, Schema)>),
+}
+
+impl Shape {
+    /// Which of the alternatives of an [`Shape::Either`] a value is, if any.
+    pub fn of<'a>(&'a self, value: &Value) -> Option<&'a Schema> {
+        let Self::Either(alternatives) = self else { return None };
+        alternatives.iter().map(|(_, schema)| schema).find(|schema| {
+            matches!(
+                (&schema.shape, value),
+                (Self::Object(_), Value::Object(_))
+                    | (Self::List { .. }, Value::Array(_))
+                    | (Self::Boolean, Value::Bool(_))
+            )
+        })
+    }
 }
 
 /// How the items of a list are told apart.

@@ -114,6 +114,8 @@ impl Collection {
     fn node(&mut self, node: &Node, described: &Value) -> Value {
         let mut value = match &node.shape {
             Shape::Any => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+            // Upstream publishes what it reads by hand without a structure.
+            Shape::Either(_) => json!({}),
             Shape::Object(fields) => {
                 let mut properties = Map::new();
                 for (name, field) in &fields.known {

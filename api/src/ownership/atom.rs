@@ -1,6 +1,6 @@
 //! What a schema makes of a value: a scalar, a list or a map, whole or in parts.
 //!
-//! Where the schema knows nothing ([`Shape::Any`]) the value says what it is: lists are whole,
+//! Where the schema knows nothing ([`Shape::Any`], and what is one of several) the value says what it is: lists are whole,
 //! maps are in parts (upstream's deduced type).
 
 use std::collections::BTreeMap;
@@ -9,9 +9,9 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 
 use super::element::Element;
-use crate::schema::{Field, ListKind, Node, Presence, Schema, Shape};
+use crate::schema::{Field, ListKind, Presence, Schema, Shape};
 
-static ANY: LazyLock<Schema> = LazyLock::new(|| Arc::new(Node::default()));
+static ANY: LazyLock<Schema> = LazyLock::new(Schema::default);
 static WHOLE: ListKind = ListKind::Atomic;
 
 /// How a value is taken.
@@ -55,7 +55,7 @@ pub struct Map<'a> {
 /// What a schema makes of a value.
 pub fn of<'a>(schema: &'a Schema, value: &Value) -> Atom<'a> {
     match &schema.shape {
-        Shape::Any => match value {
+        Shape::Any | Shape::Either(_) => match value {
             Value::Array(_) => Atom::List(List { items: &ANY, kind: &WHOLE }),
             Value::Object(_) | Value::Null => {
                 Atom::Map(Map { known: None, values: Some(&ANY), atomic: false })
@@ -84,7 +84,7 @@ pub fn alike(schema: &Schema, a: &Value, b: &Value) -> bool {
         Value::Object(_) => 2,
         _ => 3,
     };
-    !matches!(schema.shape, Shape::Any) || sort(a) == sort(b)
+    !matches!(schema.shape, Shape::Any | Shape::Either(_)) || sort(a) == sort(b)
 }
 
 impl<'a> Map<'a> {

@@ -105,6 +105,7 @@ fn value(schema: &Schema, wire: Wire<'_>, depth: usize) -> Result<Value, Error> 
             }
             if is_text { given.into() } else { number.into() }
         }
+        (Shape::Either(alternatives), Wire::Bytes(bytes)) => either(alternatives, bytes, depth)?,
         (Shape::Any, Wire::Bytes(bytes)) => match Fields(bytes).next() {
             Some(Ok((1, Wire::Bytes(inner)))) if inner.starts_with(MAGIC) => super::decode(inner)?,
             Some(Ok((1, Wire::Bytes(inner)))) => {
@@ -115,6 +116,23 @@ fn value(schema: &Schema, wire: Wire<'_>, depth: usize) -> Result<Value, Error> 
         (_, Wire::Bytes(bytes)) => message(schema, bytes, depth)?,
         _ => Value::Null,
     })
+}
+
+/// One of several: a boolean beside another alternative says only that the other is there.
+fn either(alternatives: &[(u32, Schema)], bytes: &[u8], depth: usize) -> Result<Value, Error> {
+    let depth = depth.checked_sub(1).ok_or(Error::Malformed("nested too deep"))?;
+    let mut found = Value::Null;
+    for part in Fields(bytes) {
+        let (number, wire) = part?;
+        let Some((_, schema)) = alternatives.iter().find(|(at, _)| *at == number) else { continue };
+        match (&schema.shape, &mut found) {
+            (Shape::List { items, .. }, Value::Array(list)) => list.push(value(items, wire, depth)?),
+            (Shape::List { items, .. }, found) => *found = vec![value(items, wire, depth)?].into(),
+            (Shape::Boolean, Value::Object(_)) => {}
+            (_, found) => *found = value(schema, wire, depth)?,
+        }
+    }
+    Ok(found)
 }
 
 fn time(bytes: &[u8], format: &str) -> Result<Value, Error> {

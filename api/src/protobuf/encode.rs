@@ -131,6 +131,22 @@ fn value(out: &mut Writer, number: u32, schema: &Schema, given: &Value) -> Resul
             out.number(1, u64::from(given.is_string()));
             out.close(number, start);
         }
+        (Shape::Either(alternatives), _) => {
+            let start = out.mark();
+            let fits = schema.shape.of(given);
+            for (number, schema) in alternatives.iter().rev() {
+                match (&schema.shape, given) {
+                    // Beside another alternative it says that the other is there.
+                    (Shape::Boolean, _) => out.number(*number, u64::from(*given != Value::Bool(false))),
+                    _ if !fits.is_some_and(|fits| fits.same(schema)) => {}
+                    (Shape::List { items, .. }, Value::Array(list)) => {
+                        list.iter().rev().try_for_each(|item| value(out, *number, items, item))?;
+                    }
+                    _ => value(out, *number, schema, given)?,
+                }
+            }
+            out.close(number, start);
+        }
         (Shape::Any, _) => {
             let start = out.mark();
             if !given.is_null() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
@@ -69,7 +69,7 @@ struct Loader<'a> {
     raw: &'a Map<String, Value>,
     overlay: &'a Overlay,
     done: HashMap<String, Schema>,
-    /// Those whose fields are being read: a definition that reaches itself is anything there.
+    /// Those whose fields are being read: a definition that reaches itself is named there.
     begun: HashSet<String>,
 }
 
@@ -79,19 +79,22 @@ impl Loader<'_> {
             return done.clone();
         }
         if !self.begun.insert(name.to_owned()) {
-            return Schema::default();
+            return Schema::named(name);
         }
         let shape = match (name.rsplit('.').next().unwrap_or_default(), self.raw.get(name)) {
             ("Quantity", _) => Shape::Quantity,
             ("IntOrString", _) => Shape::IntOrString,
-            ("FieldsV1" | "RawExtension", _) => Shape::Any,
+            ("FieldsV1" | "RawExtension" | "JSON", _) => Shape::Any,
+            // A structure without fields, which the generated schema cannot tell from anything.
+            ("CustomResourceSubresourceStatus", _) => Shape::Object(Fields::default()),
             ("MicroTime", _) => text("date-time-micro", &[]),
             ("Time", _) => text("date-time", &[]),
+            (_, Some(raw)) if raw.get("oneOf").is_some() => self.either(name),
             (_, Some(raw)) => self.shape(raw, name, &Facts::default()),
             (_, None) => self.listed(name),
         };
         let atomic = self.overlay.get(name).is_some_and(|facts| facts.atomic);
-        let node = Arc::new(Node { definition: name.into(), shape, atomic, nullable: false });
+        let node = Schema::new(Node { definition: name.into(), shape, atomic, nullable: false });
         self.done.insert(name.into(), node.clone());
         node
     }
@@ -100,11 +103,13 @@ impl Loader<'_> {
         if let Some(target) = raw.get("$ref").and_then(Value::as_str) {
             let shared = self.definition(target.trim_start_matches("#/$defs/"));
             return match facts.atomic {
-                Some(atomic) if atomic != shared.atomic => Arc::new(Node { atomic, ..(*shared).clone() }),
+                Some(atomic) if !shared.is_named() && atomic != shared.atomic => {
+                    Schema::new(Node { atomic, ..(*shared).clone() })
+                }
                 _ => shared,
             };
         }
-        Arc::new(Node {
+        Schema::new(Node {
             shape: self.shape(raw, "", facts),
             atomic: facts.atomic == Some(true),
             ..Node::default()
@@ -163,6 +168,16 @@ impl Loader<'_> {
         Shape::Object(Fields { known: fields.collect(), ..Fields::default() })
     }
 
+    /// A definition that is one of several: the overlay has their sorts and numbers.
+    fn either(&mut self, name: &str) -> Shape {
+        let overlay = self.overlay;
+        let facts = overlay.get(name).into_iter().flat_map(|facts| facts.fields.values());
+        let numbered = facts.filter_map(|facts| Some((*facts.number.first()?, self.sort(&facts.sort))));
+        let mut alternatives: Vec<_> = numbered.collect();
+        alternatives.sort_by_key(|(number, _)| *number);
+        Shape::Either(alternatives)
+    }
+
     fn sort(&mut self, sort: &str) -> Schema {
         let shape = match sort {
             "string" => text("", &[]),
@@ -180,7 +195,7 @@ impl Loader<'_> {
                 }
             }
         };
-        Arc::new(Node { shape, ..Node::default() })
+        Schema::new(Node { shape, ..Node::default() })
     }
 }
 
@@ -211,10 +226,20 @@ mod tests {
         };
         let pod = field("io.k8s.api.core.v1.Pod", "spec");
         let template = field("io.k8s.api.core.v1.PodTemplateSpec", "spec");
-        assert!(Arc::ptr_eq(&pod.schema, &template.schema));
+        assert!(pod.schema.same(&template.schema));
         assert!(!field("io.k8s.api.core.v1.Pod", "metadata").required);
         assert!(!field("io.k8s.api.core.v1.LocalObjectReference", "name").required);
         let containers = field("io.k8s.api.core.v1.PodSpec", "containers");
         assert_eq!((containers.merge.key.as_str(), containers.number.as_slice()), ("name", &[2][..]));
+    }
+    #[test]
+    fn what_only_the_overlay_has_says_of_what_sort_each_field_is() {
+        let raw: Map<String, Value> =
+            serde_json::from_slice(include_bytes!(concat!(env!("OUT_DIR"), "/schemas.json"))).unwrap();
+        for (name, facts) in overlay::load().iter().filter(|(name, _)| !raw.contains_key(*name)) {
+            for (field, facts) in &facts.fields {
+                assert!(!facts.sort.is_empty(), "{name}.{field}");
+            }
+        }
     }
 }

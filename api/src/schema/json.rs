@@ -1,7 +1,5 @@
 //! Schemas of custom kinds: structural OpenAPI v3 JSON, as CustomResourceDefinitions carry it.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::{Field, Fields, ListKind, Merge, Node, Presence, Schema, Shape, definition};
@@ -16,13 +14,13 @@ pub fn from_json(raw: &Value) -> Schema {
         for name in ["apiVersion", "kind"] {
             fields
                 .known
-                .insert(name.into(), field(Arc::new(Node { shape: text.clone(), ..Node::default() })));
+                .insert(name.into(), field(Schema::new(Node { shape: text.clone(), ..Node::default() })));
         }
         let mut metadata = field(definition(META).cloned().unwrap_or_default());
         metadata.presence = Presence::Always;
         fields.known.insert("metadata".into(), metadata);
     }
-    Arc::new(node)
+    Schema::new(node)
 }
 
 fn field(schema: Schema) -> Field {
@@ -44,7 +42,7 @@ fn shape(raw: &Value) -> Shape {
     let preserve_unknown = raw["x-kubernetes-preserve-unknown-fields"] == true;
     match raw["type"].as_str().unwrap_or_default() {
         "object" if raw["additionalProperties"].is_object() => {
-            Shape::Map(Arc::new(node(&raw["additionalProperties"])))
+            Shape::Map(Schema::new(node(&raw["additionalProperties"])))
         }
         "object" if preserve_unknown && raw["properties"].is_null() => Shape::Any,
         "object" => {
@@ -54,7 +52,7 @@ fn shape(raw: &Value) -> Shape {
                 let required = required.contains(&name.as_str());
                 let default = raw.get("default").cloned();
                 let merge = merge(raw);
-                (name.clone(), Field { required, default, merge, ..field(Arc::new(node(raw))) })
+                (name.clone(), Field { required, default, merge, ..field(Schema::new(node(raw))) })
             });
             Shape::Object(Fields { known: known.collect(), preserve_unknown, ..Fields::default() })
         }
@@ -66,7 +64,7 @@ fn shape(raw: &Value) -> Shape {
                 }
                 _ => ListKind::Atomic,
             };
-            Shape::List { items: Arc::new(node(&raw["items"])), kind }
+            Shape::List { items: Schema::new(node(&raw["items"])), kind }
         }
         "string" => {
             let allowed = texts(&raw["enum"]).map(str::to_owned).collect();

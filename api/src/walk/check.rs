@@ -22,6 +22,11 @@ fn walk(schema: &Schema, value: &Value, path: &mut String, errors: &mut Vec<Fiel
     }
     match (&schema.shape, value) {
         (Shape::Any, _) => {}
+        (Shape::Either(_), _) => {
+            if let Some(fits) = schema.shape.of(value) {
+                walk(fits, value, path, errors);
+            }
+        }
         (Shape::Object(fields), Value::Object(map)) => {
             for (name, field) in &fields.known {
                 if length > 0 {
@@ -75,7 +80,7 @@ fn walk(schema: &Schema, value: &Value, path: &mut String, errors: &mut Vec<Fiel
 
 fn wanted(shape: &Shape) -> &'static str {
     match shape {
-        Shape::Any => "any",
+        Shape::Any | Shape::Either(_) => "any",
         Shape::Object(_) | Shape::Map(_) => "object",
         Shape::List { .. } => "array",
         Shape::String { .. } | Shape::Quantity => "string",

@@ -32,6 +32,14 @@ fn walk(schema: &Schema, value: &Value, owner: &str, path: &str) -> Option<Strin
     }
     match (&schema.shape, value) {
         (Shape::Any, _) => None,
+        (Shape::Either(alternatives), _) => match schema.shape.of(value) {
+            Some(fits) => walk(fits, value, owner, path),
+            // Upstream's decoders of these types drop what they do not expect, but for this one.
+            None => alternatives
+                .iter()
+                .any(|(_, schema)| matches!(schema.shape, Shape::Boolean))
+                .then(|| "boolean or JSON schema expected".into()),
+        },
         (Shape::Object(fields), Value::Object(map)) => {
             let owner = schema.definition.rsplit('.').next().unwrap_or_default();
             map.iter().find_map(|(name, value)| {
@@ -96,7 +104,7 @@ fn go_type(schema: &Schema) -> String {
         return format!("{version}.{name}");
     }
     match &schema.shape {
-        Shape::Any => "interface {}".into(),
+        Shape::Any | Shape::Either(_) => "interface {}".into(),
         Shape::Object(_) => "struct".into(),
         Shape::Map(values) => format!("map[string]{}", go_type(values)),
         Shape::List { items, .. } => format!("[]{}", go_type(items)),

@@ -37,6 +37,11 @@ pub fn default(schema: &Schema, object: &mut Object) {
         (Shape::List { items, .. }, Value::Array(list)) => {
             list.iter_mut().for_each(|value| item(items, value))
         }
+        (Shape::Either(_), value) => {
+            if let Some(fits) = schema.shape.of(value) {
+                default(fits, value);
+            }
+        }
         _ => {}
     }
 }

@@ -45,6 +45,11 @@ pub fn normalise(schema: &Schema, object: &mut Object) {
         (Shape::List { items, .. }, Value::Array(list)) => {
             list.iter_mut().for_each(|value| normalise(items, value));
         }
+        (Shape::Either(_), value) => {
+            if let Some(fits) = schema.shape.of(value) {
+                normalise(fits, value);
+            }
+        }
         (Shape::Quantity, value) => match &*value {
             Value::String(text) => {
                 if let Some(text) = quantity::canonical(text) {

@@ -38,7 +38,10 @@ fn walk(schema: &Schema, value: &mut Value, path: &mut String, dropped: &mut Vec
         }
         (Shape::Map(values), Value::Object(map)) => {
             for (name, value) in map {
-                path.push_str(&format!("[{name}]"));
+                if length > 0 {
+                    path.push('.');
+                }
+                path.push_str(name);
                 walk(values, value, path, dropped);
                 path.truncate(length);
             }
@@ -50,6 +53,11 @@ fn walk(schema: &Schema, value: &mut Value, path: &mut String, dropped: &mut Vec
                 path.truncate(length);
             }
         }
+        // Upstream decodes these types apart, and does not tell what it drops there.
+        (Shape::Either(_), value) => match schema.shape.of(value) {
+            Some(fits) => walk(fits, value, path, &mut Vec::new()),
+            None => *value = Value::Null,
+        },
         _ => {}
     }
 }

@@ -6,10 +6,23 @@ use skiff_api::{builtin, protobuf, walk, yaml};
 
 use crate::difference;
 
-/// A value of that schema, with every field set and no two numbers alike.
+/// A value of that schema, with every field set and no two numbers alike. A definition within
+/// itself is empty.
 fn filled(schema: &Schema, name: &str, count: &mut i64) -> Value {
+    fill(schema, name, count, &mut Vec::new())
+}
+
+fn fill(schema: &Schema, name: &str, count: &mut i64, within: &mut Vec<String>) -> Value {
     *count += 1;
-    match &schema.shape {
+    let named = !schema.definition.is_empty();
+    if named && within.contains(&schema.definition) {
+        return json!({});
+    }
+    if named {
+        within.push(schema.definition.clone());
+    }
+    let mut filled = |schema: &Schema, name: &str, count: &mut i64| fill(schema, name, count, within);
+    let value = match &schema.shape {
         Shape::Object(fields) => {
             // What has no number says what an object is; within another, protobuf does not carry it.
             let carried = fields.known.iter().filter(|(_, field)| !field.number.is_empty());
@@ -33,7 +46,15 @@ fn filled(schema: &Schema, name: &str, count: &mut i64) -> Value {
         Shape::IntOrString => (*count).into(),
         Shape::Quantity => format!("{}m", *count * 2 + 1).into(),
         Shape::Any => json!({"any": ["thing", null, 1]}),
+        Shape::Either(alternatives) => {
+            let at = usize::try_from(*count).unwrap() % alternatives.len();
+            filled(&alternatives[at].1, name, count)
+        }
+    };
+    if named {
+        within.pop();
     }
+    value
 }
 
 /// Definitions that stand for themselves: they say what they are.
@@ -87,10 +108,6 @@ fn every_field_survives_every_encoding() {
             }
         };
         note("YAML", &read);
-        // A definition that reaches itself is read as anything within, and has no protobuf form.
-        if kind == "CustomResourceDefinition" {
-            continue;
-        }
         let bytes = protobuf::encode(&read).unwrap_or_else(|error| panic!("{kind}: {error}"));
         let mut back = protobuf::decode(&bytes).unwrap_or_else(|error| panic!("{kind}: {error}"));
         walk::normalise(schema, &mut back);
@@ -106,9 +123,6 @@ fn every_field_survives_every_encoding() {
 fn an_object_with_no_field_survives_every_encoding() {
     for (name, schema) in whole() {
         let Some((api_version, kind)) = named(name) else { continue };
-        if kind == "CustomResourceDefinition" {
-            continue;
-        }
         let mut object = json!({"apiVersion": api_version, "kind": kind});
         walk::normalise(schema, &mut object);
         let mut back = protobuf::decode(&protobuf::encode(&object).unwrap()).unwrap();

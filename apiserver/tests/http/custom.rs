@@ -210,3 +210,41 @@ async fn bad_definitions_are_refused_and_nothing_is_half_installed() {
     );
     assert_eq!(admin.get("/apis/example.com").await.code, 404);
 }
+
+#[tokio::test]
+async fn a_definition_is_taken_in_protobuf_and_held_to_the_structure_of_schemas() {
+    let server = Server::start().await;
+    let admin = server.admin();
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    let mut given = definition("towers", "Tower");
+    let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let rooms = json!({"type": "object", "additionalProperties": {"type": "array", "maxItems": 3,
+        "items": {"type": "string", "enum": ["hall", "attic"], "default": "hall"}}});
+    given.pointer_mut(schema).unwrap()["rooms"] = rooms.clone();
+    let body = skiff_api::protobuf::encode(&given).unwrap();
+    let headers = [("content-type", protobuf), ("accept", protobuf)];
+    let made = admin.send("POST", DEFINITIONS, &headers, body).await;
+    assert_eq!((made.code, made.header("content-type")), (201, protobuf));
+    let made = skiff_api::protobuf::stored(&made.body).unwrap().expect("an object");
+    assert_eq!(made.pointer(schema).unwrap()["rooms"], rooms);
+    let shown = admin.get(&format!("{DEFINITIONS}/towers.example.com")).await.expect(200);
+    assert_eq!(shown["spec"], made["spec"]);
+    condition(&admin, "towers.example.com", "Established", "True").await;
+    let made = admin.post(TOWERS, &tower("a", json!({"owner": "me", "rooms": {"up": ["attic"]}}))).await;
+    assert_eq!(made.expect(201)["spec"]["rooms"]["up"][0], "attic");
+
+    // What upstream reads in one piece is told; what it reads apart is dropped and not told.
+    let mut given = definition("houses", "House");
+    given.pointer_mut(schema).unwrap()["owner"]["minLenght"] = 1.into();
+    given.pointer_mut(schema).unwrap()["walls"] =
+        json!({"type": "array", "items": {"type": "string", "colour": "red"}});
+    let refused = admin.post(&format!("{DEFINITIONS}?fieldValidation=Strict"), &given).await.expect(400);
+    assert_eq!(
+        refused["message"],
+        "CustomResourceDefinition in version \"v1\" cannot be handled as a CustomResourceDefinition: strict \
+         decoding error: unknown field \"spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.owner.minLenght\""
+    );
+    let made = admin.post(DEFINITIONS, &given).await.expect(201);
+    let made = made.pointer(schema).unwrap();
+    assert_eq!((made["owner"].get("minLenght"), made["walls"]["items"].get("colour")), (None, None));
+}
