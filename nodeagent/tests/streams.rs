@@ -5,7 +5,7 @@
 mod engine;
 mod fake;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use engine::Engine;
 use fake::{Fake, until};
@@ -113,13 +113,25 @@ async fn a_client_reads_logs_runs_commands_and_reaches_ports() {
         "spec": { "nodeName": "n2", "terminationGracePeriodSeconds": 1, "containers": [{
             "name": "c", "image": "skifftest/busybox:1",
             "command": ["sh", "-c", "echo one; echo two; echo three; mkdir -p /www; echo page > /www/p; httpd -f -p 127.0.0.1:8080 -h /www"],
+            // Ready when it listens: 8080 is 1F90.
+            "readinessProbe": { "exec": { "command": ["grep", "0100007F:1F90", "/proc/net/tcp"] }, "periodSeconds": 1 },
         }] }
     }));
-    until("it runs", 30, || fake.get(path).filter(|p| p["status"]["phase"] == "Running")).await;
+    until("it serves", 30, || {
+        fake.get(path).filter(|p| p["status"]["containerStatuses"][0]["ready"] == true)
+    })
+    .await;
 
     let client = through(free, &authority.pem, &authority.certificate("kube-apiserver-kubelet-client"));
     let pods: Api<Pod> = Api::namespaced(client, "default");
     let tail = LogParams { tail_lines: Some(2), ..LogParams::default() };
+    // The engine carries what a container wrote into its log in its own time.
+    let all = async {
+        while pods.logs("web", &LogParams::default()).await.unwrap() != "one\ntwo\nthree\n" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect("the whole log comes");
     assert_eq!(pods.logs("web", &tail).await.unwrap(), "two\nthree\n");
 
     let ask = AttachParams::default().stdin(true).stderr(true);
