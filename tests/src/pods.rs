@@ -141,6 +141,24 @@ impl Cluster {
         })
     }
 
+    /// Waits until `ctl` with these words prints all of these parts, and answers with what it printed. For what follows
+    /// a state in its own time: events, tables of pods that go on.
+    pub fn until_printed(&self, words: &[&str], parts: &[&str]) -> String {
+        eventually(&format!("{parts:?} from ctl {}", words.join(" ")), 30, || {
+            let printed = self.try_ctl(words)?;
+            if parts.iter().all(|part| printed.contains(part)) { Ok(printed) } else { Err(printed) }
+        })
+    }
+
+    /// Waits until `ctl logs` with these words answers exactly this. A container that runs has not yet written, and the
+    /// engine carries what is written into its file in its own time.
+    pub fn until_logged(&self, words: &[&str], expected: &str) {
+        eventually(&format!("the log {expected:?} of {}", words.join(" ")), 30, || {
+            let seen = self.try_ctl(&[&["logs"], words].concat())?;
+            if seen == expected { Ok(()) } else { Err(seen) }
+        });
+    }
+
     /// What a command line of the shell says in a pod's container.
     pub fn sh(&self, pod: &str, container: &str, script: &str) -> String {
         self.ctl(&["exec", pod, "-c", container, "--", "sh", "-c", script])

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -33,6 +33,18 @@ impl Process {
             let lines: Vec<&str> = text.lines().collect();
             Err(lines[lines.len().saturating_sub(15)..].join("\n"))
         });
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self, seconds: u64) -> ExitStatus {
+        crate::eventually(
+            &format!("the end of the process that writes {}", self.log.display()),
+            seconds,
+            || {
+                let ended = self.child.try_wait().map_err(|error| error.to_string())?;
+                ended.ok_or_else(|| std::fs::read_to_string(&self.log).unwrap_or_default())
+            },
+        )
     }
 
     /// Ends it at once.

@@ -37,9 +37,12 @@ fn the_seed_manifest_runs_and_answers_by_address_and_by_name() {
     let full = |name: &str| format!("{name}.default.svc.cluster.local");
     for name in ["my-web-app-service", &full("my-web-app-service"), &full("kubernetes")] {
         // Busybox asks for the name under every suffix, and fails if one of them is not there.
-        let answer = cluster.try_ctl(&["exec", &pods[0], "--", "nslookup", name]).unwrap_or_else(|said| said);
         let expected = if name.starts_with("kubernetes") { "10.96.0.1" } else { ip.as_str() };
-        assert!(answer.contains(&format!("Address: {expected}\n")), "{name}: {answer}");
+        eventually(&format!("an answer to {name}"), 10, || {
+            let answer =
+                cluster.try_ctl(&["exec", &pods[0], "--", "nslookup", name]).unwrap_or_else(|said| said);
+            if answer.contains(&format!("Address: {expected}\n")) { Ok(()) } else { Err(answer) }
+        });
     }
 
     // A pod that is deleted is replaced.

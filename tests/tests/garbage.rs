@@ -56,7 +56,16 @@ fn a_namespace_goes_with_all_in_it_once_nothing_holds_it() {
     cluster.kubectl(&["-n", "shop", "rollout", "status", "deployment/till", "--timeout=30s"]);
     let everything = "deployments,replicasets,pods,services,endpoints,endpointslices,configmaps,secrets,serviceaccounts,roles,rolebindings";
     let held = |namespace: &str| cluster.kubectl(&["-n", namespace, "get", everything, "-o", "name"]);
-    assert!(held("shop").lines().count() >= 12, "{}", held("shop"));
+    // Deployment, ReplicaSet, two pods, Service, Endpoints, EndpointSlice, Secret, Role, RoleBinding, two ConfigMaps, two
+    // ServiceAccounts.
+    let whole = |namespace: &str| {
+        eventually(&format!("all of {namespace}"), 30, || {
+            let held = held(namespace);
+            if held.lines().count() == 14 { Ok(()) } else { Err(held) }
+        });
+    };
+    whole("shop");
+    whole("other");
 
     // One object is held by somebody else.
     finalizers(&cluster, &["-n", "shop", "configmap", "prices"], &json!(["example.com/hold"]));
@@ -76,7 +85,7 @@ fn a_namespace_goes_with_all_in_it_once_nothing_holds_it() {
     });
     finalizers(&cluster, &["-n", "shop", "configmap", "prices"], &Value::Null);
     gone(&cluster, &["namespace", "shop"]);
-    assert!(held("other").lines().count() >= 12, "another namespace keeps what it has: {}", held("other"));
+    assert_eq!(held("other").lines().count(), 14, "another namespace keeps what it has: {}", held("other"));
 }
 
 #[test]

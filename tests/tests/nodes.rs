@@ -68,7 +68,8 @@ fn two_nodes_on_one_machine_reach_each_other_and_down_leaves_nothing() {
         let inside = cluster.place(&name(from));
         for to in objects["items"].as_array().unwrap() {
             let url = format!("http://{}/", field(to, "/status/podIP"));
-            assert_eq!(inside.run(|| http_get(&url)).unwrap().trim(), name(to), "from {}", name(from));
+            let answer = eventually("an answer from pod to pod", 10, || inside.run(|| http_get(&url)));
+            assert_eq!(answer.trim(), name(to), "from {}", name(from));
         }
         let mut seen = BTreeSet::new();
         eventually("an answer of every pod of both nodes", 20, || {

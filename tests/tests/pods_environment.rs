@@ -122,7 +122,7 @@ fn environment(cluster: &Cluster) {
         assert!(env.lines().any(|line| line == format!("{name}={value}")), "{name}={value} in {env}");
     }
     assert!(!env.contains("NONE="), "{env}");
-    assert_eq!(cluster.ctl(&["logs", "environment"]), "large-hush $(BOTH)\n");
+    cluster.until_logged(&["environment"], "large-hush $(BOTH)\n");
 }
 
 /// A pod that names what is not there yet.
@@ -148,7 +148,7 @@ fn lacks(cluster: &Cluster) {
     cluster.ctl(&["create", "configmap", "later", "--from-literal=it=came"]);
     for name in ["lacking", "lacking-file"] {
         cluster.until_ready(name, 20);
-        assert_eq!(cluster.ctl(&["logs", name]).trim(), "came");
+        cluster.until_logged(&[name], "came\n");
     }
 }
 
@@ -299,7 +299,8 @@ fn host_paths(cluster: &Cluster, dir: &Path) {
         cluster.try_ctl(&["exec", "host", "--", "touch", "/h/dir/no"]).unwrap_err().contains("Read-only")
     );
     cluster.until_told("wrong-host", "Warning", "FailedMount", "is not a directory", 20);
-    assert_eq!(waiting(&cluster.pod("wrong-host"), "c"), "ContainerCreating");
+    cluster
+        .until_pod("wrong-host", "waits", 10, |pod| (waiting(pod, "c") == "ContainerCreating").then_some(()));
 }
 
 #[test]
@@ -386,7 +387,10 @@ fn limits_and_rights_reach_the_kernel() {
     assert_eq!(seen["status"]["podIP"], seen["status"]["hostIP"]);
     assert!(cluster.sh("on-host", "c", "ip link").contains("eth0"), "the machine's own interfaces");
     cluster.until_ready("shared", 20);
-    assert!(cluster.sh("shared", "c", "ps").contains("sleep 4321"), "the other container's processes");
+    eventually("the other container's processes", 10, || {
+        let seen = cluster.sh("shared", "c", "ps");
+        if seen.contains("sleep 4321") { Ok(()) } else { Err(seen) }
+    });
 
     cluster.until_told(
         "root",
@@ -395,7 +399,9 @@ fn limits_and_rights_reach_the_kernel() {
         "container has runAsNonRoot and image will run as root",
         20,
     );
-    assert_eq!(waiting(&cluster.pod("root"), "c"), "CreateContainerConfigError");
+    cluster.until_pod("root", "waits", 10, |pod| {
+        (waiting(pod, "c") == "CreateContainerConfigError").then_some(())
+    });
 }
 
 /// The set in a line such as `CapEff: 000001ffffffffff`.

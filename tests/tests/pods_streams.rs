@@ -6,7 +6,6 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use skiff_tests::pods::{import_busybox, pod, restarts, shell, shell_pod};
@@ -32,9 +31,13 @@ fn pods() -> Vec<Value> {
                 "volumes": [{ "name": "w", "emptyDir": {} }],
             }),
         ),
-        shell_pod(
+        // Ready when it serves.
+        pod(
             "server",
-            "echo answered > /tmp/index.html; yes | head -c 3000000 > /tmp/much; httpd -f -p 8080 -h /tmp",
+            json!({ "containers": [{
+                "name": "c", "readinessProbe": { "httpGet": { "port": 8080 }, "periodSeconds": 1 },
+                "command": shell("echo answered > /tmp/index.html; yes | head -c 3000000 > /tmp/much; httpd -f -p 8080 -h /tmp"),
+            }] }),
         ),
         shell_pod("ticker", "while true; do echo tick; usleep 300000; done"),
     ];
@@ -92,38 +95,38 @@ fn logs_commands_terminals_and_ports_of_a_pod() {
 }
 
 fn logs(cluster: &Cluster) {
-    let all = cluster.ctl(&["logs", "talker"]);
-    assert_eq!(all, "line 1\nline 2\nline 3\nline 4\nline 5\nline 6\n");
+    cluster.until_logged(&["talker"], "line 1\nline 2\nline 3\nline 4\nline 5\nline 6\n");
     assert_eq!(cluster.ctl(&["logs", "talker", "--tail=2"]), "line 5\nline 6\n");
     assert_eq!(cluster.ctl(&["logs", "talker", "--limit-bytes=9"]), "line 1\nli");
     let dated = cluster.ctl(&["logs", "talker", "--timestamps", "--tail=1"]);
     let (time, text) = dated.split_once(' ').unwrap();
     assert!(time.starts_with("20") && time.ends_with('Z') && text == "line 6\n", "{dated}");
-    assert_eq!(cluster.ctl(&["logs", "two", "-c", "b"]), "of b\n");
-    let both = cluster.ctl(&["logs", "two", "--all-containers", "--prefix"]);
-    assert_eq!(both, "[pod/two/a] of a\n[pod/two/b] of b\n");
+    cluster.until_logged(&["two", "-c", "b"], "of b\n");
+    cluster.until_logged(&["two", "--all-containers", "--prefix"], "[pod/two/a] of a\n[pod/two/b] of b\n");
     assert!(cluster.try_ctl(&["logs", "two", "-c", "none"]).unwrap_err().contains("container none"));
 
     // The life before.
     cluster.until_pod("twice", "again", 20, |pod| (restarts(pod, "c") == 1).then_some(()));
-    eventually("the second life's log", 10, || {
-        let seen = cluster.ctl(&["logs", "twice"]);
-        if seen == "second life\n" { Ok(()) } else { Err(seen) }
-    });
-    assert_eq!(cluster.ctl(&["logs", "twice", "--previous"]), "first life\n");
+    cluster.until_logged(&["twice"], "second life\n");
+    cluster.until_logged(&["twice", "--previous"], "first life\n");
     let none = cluster.try_ctl(&["logs", "talker", "--previous"]).unwrap_err();
     assert!(none.contains("previous terminated container \"c\" in pod \"talker\" not found"), "{none}");
 
     // Followed, a log ends with its container.
-    let counting = "for n in 1 2 3; do echo count $n; sleep 1; done";
+    let counting =
+        "echo count 1; until [ -e /tmp/on ]; do usleep 100000; done; echo count 2; sleep 1; echo count 3";
     cluster.apply_all(&[pod(
         "counter",
         json!({ "restartPolicy": "Never", "containers": [{ "name": "c", "command": shell(counting) }] }),
     )]);
-    cluster.until_phase("counter", "Running", 20);
-    let begun = Instant::now();
-    assert_eq!(cluster.ctl(&["logs", "-f", "counter"]), "count 1\ncount 2\ncount 3\n");
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    cluster.until_logged(&["counter"], "count 1\n");
+    let followed = cluster.dir().join("counted");
+    let following = cluster.client(Command::new(bin("ctl")), &["logs", "-f", "counter"]);
+    let mut following = Process::start(following, &followed);
+    following.wait_for_line("count 1", 20);
+    cluster.sh("counter", "c", "touch /tmp/on");
+    assert!(following.wait(30).success());
+    assert_eq!(std::fs::read_to_string(followed).unwrap(), "count 1\ncount 2\ncount 3\n");
     let log = cluster.dir().join("ticks");
     let following = cluster.client(Command::new(bin("ctl")), &["logs", "-f", "--tail=1", "ticker"]);
     let mut following = Process::start(following, &log);

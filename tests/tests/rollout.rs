@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use skiff_tests::history::History;
 use skiff_tests::load::Load;
-use skiff_tests::{Cluster, Engine, Registry, eventually, http_get, registry};
+use skiff_tests::{Cluster, Engine, Process, Registry, bin, eventually, http_get, registry};
 
 /// Pods of the Deployment in the test of the rolling update, and its bounds.
 const REPLICAS: usize = 4;
@@ -144,8 +145,16 @@ fn revisions(cluster: &Cluster) {
         cluster.ctl(&["set", "image", "deployment/my-nginx", &format!("my-nginx={image}")]);
         followed(cluster, "deployment/my-nginx")
     };
-    let said = change("nginx:1");
-    assert!(said.contains("Waiting for deployment \"my-nginx\" rollout to finish"), "{said}");
+    // It is followed from before its first step.
+    cluster.ctl(&["rollout", "pause", "deployment/my-nginx"]);
+    cluster.ctl(&["set", "image", "deployment/my-nginx", "my-nginx=nginx:1"]);
+    let words = ["rollout", "status", "deployment/my-nginx", "--timeout=90s"];
+    let following = cluster.client(Command::new(bin("ctl")), &words);
+    let mut following = Process::start(following, &cluster.dir().join("followed"));
+    following.wait_for_line("Waiting for deployment \"my-nginx\" rollout to finish", 20);
+    cluster.ctl(&["rollout", "resume", "deployment/my-nginx"]);
+    following.wait_for_line("deployment \"my-nginx\" successfully rolled out", 90);
+    assert!(following.wait(10).success());
     change("nginx:2");
     let known = |revisions: &[&str]| {
         // Both clients tell the same; the columns are not as wide.

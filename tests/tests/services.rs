@@ -446,7 +446,8 @@ fn headless(world: &World) {
             let found = world.lookup(&world.client, &["peers.default.svc.cluster.local"]);
             if found.contains(&format!("Address: {ip}\n")) { Ok(()) } else { Err(found) }
         });
-        let answer = world.read(&format!("http://host-{name}.peers/")).unwrap();
+        let url = format!("http://host-{name}.peers/");
+        let answer = eventually("an answer by the pod's own name", 10, || world.read(&url));
         assert_eq!(answer.trim(), format!("host-{name}"));
         let own = world.cluster.exec(name, &["hostname", "-f"]).unwrap();
         assert_eq!(own.trim(), format!("host-{name}.peers.default.svc.cluster.local"));
