@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use serde_json::Value;
 use skiff_api::kind::{Action, Kind, Registry};
 use skiff_api::status::Status;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, Admission};
 use crate::allocate::{self, Allocator};
+use crate::audit::{self, Audit};
 use crate::cache::Cache;
 use crate::context::Context;
 use crate::encode::Wish;
@@ -46,6 +47,8 @@ pub struct Config {
     pub service_account_key_pem: String,
     /// The certificate and key shown to node agents, as PEM.
     pub node_client_pem: (String, String),
+    /// What is recorded of requests, and where.
+    pub audit: audit::Options,
     /// Which admission plugins are on.
     pub admission: admission::Switches,
     /// How long new pods stay on a node that fails, unless they say so themselves.
@@ -79,6 +82,8 @@ pub struct App {
     pub storage: Arc<dyn Storage>,
     /// Finds out who asks; signs and checks service-account tokens.
     pub authenticator: Authenticator,
+    /// What is recorded.
+    pub audit: Arc<Audit>,
     /// What is let in.
     pub admission: Admission,
     /// What needs an order over all Services.
@@ -129,6 +134,7 @@ impl App {
             ServiceAccountTokens::new(&config.service_account_key_pem).map_err(anyhow::Error::msg)?;
         let app = Arc::new(Self {
             authenticator: Authenticator::new(tokens),
+            audit: Arc::new(Audit::new(&config.audit)?),
             admission: Admission::new(&config.admission).map_err(anyhow::Error::msg)?,
             allocator: Allocator::new(&config)?,
             nodes: NodeDialer::new(&config)?,
@@ -164,16 +170,24 @@ impl App {
         let known = self.registry.load().resource(&info.group, &info.version, &info.resource).is_some();
         let labels = metrics::labels(&info, known, apply);
         let dry_run = !query.all("dryRun").is_empty();
-        let mut response = match self.answer(request, info, query, identity, &context).await {
-            Ok(response) => response,
-            Err(status) => negotiate::refusal(&status, &accept),
+        let long = is_long_running(&info);
+        let id = audit::id(request.headers());
+        let (mut response, refusal) = match self.answer(request, info, query, identity, &id, &context).await {
+            Ok(response) => (response, None),
+            Err(status) => (negotiate::refusal(&status, &accept), Some(status)),
         };
+        if let Some(record) = context.record() {
+            response = record.clone().answered(response, refusal.as_ref(), long).await;
+        }
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(audit::AUDIT_ID, id);
+        }
         drop(open);
         let size = axum::body::HttpBody::size_hint(response.body()).exact();
         self.metrics.answered(&labels, dry_run, response.status().as_u16(), begun.elapsed(), size);
         for warning in context.warnings() {
             let text = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
-            if let Ok(value) = http::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
                 response.headers_mut().append(header::WARNING, value);
             }
         }
@@ -190,14 +204,20 @@ impl App {
         info: RequestInfo,
         query: Query,
         identity: Identity,
+        id: &str,
         context: &Context,
     ) -> Result<Response<Body>, Status> {
-        let user = self.identify(&request, identity)?;
-        let user = self.impersonate(&request, user)?;
+        let user = self.identify(&request, identity);
+        self.record(user.as_ref(), &request, &info, id, context);
+        let own = user?;
+        let user = self.impersonate(&request, own.clone())?;
+        if let Some(record) = context.record().filter(|_| user != own) {
+            record.impersonates(&user);
+        }
         let mut context = context.clone();
         context.user = user;
         context.dry_run = query.all("dryRun").iter().any(|text| text == "All");
-        self.authorize(&context.user, &info, &query)?;
+        self.authorize(&context, &info, &query)?;
         if !info.is_resource {
             return discovery::answer(self, &request.map(drop), &query).await;
         }
@@ -306,14 +326,42 @@ impl App {
         Ok(User { name, uid: String::new(), groups, extra: BTreeMap::new() })
     }
 
-    fn authorize(&self, user: &User, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+    /// Begins the record of a request, whoever sent it.
+    fn record(
+        &self,
+        user: Result<&User, &Status>,
+        request: &Request<Body>,
+        info: &RequestInfo,
+        id: &str,
+        context: &Context,
+    ) {
+        let nobody = User::default();
+        let attributes = Attributes::of(user.unwrap_or(&nobody), info, "", "");
+        let Some(record) = self.audit.begin(&attributes, id, request, context.now) else { return };
+        match user {
+            Ok(_) => context.recorded(record),
+            Err(status) => record.unauthenticated(status),
+        }
+    }
+
+    fn authorize(&self, context: &Context, info: &RequestInfo, query: &Query) -> Result<(), Status> {
         let selected = name_selected(query);
         let mut attributes =
-            Attributes::of(user, info, query.get("fieldSelector"), query.get("labelSelector"));
+            Attributes::of(&context.user, info, query.get("fieldSelector"), query.get("labelSelector"));
         if info.name.is_empty() {
             attributes.name = &selected;
         }
-        self.decide(&attributes)
+        let decision = self.authorizer.authorize(&attributes);
+        let (word, reason) = match &decision {
+            Decision::Allow(reason) => ("allow", reason),
+            Decision::NoOpinion(reason) | Decision::Deny(reason) => ("forbid", reason),
+        };
+        context.annotate("authorization.k8s.io/decision", word);
+        context.annotate("authorization.k8s.io/reason", reason);
+        if word == "allow" {
+            return Ok(());
+        }
+        Err(security::forbidden(&attributes, reason))
     }
 
     /// Refuses what the authorizers do not allow, in upstream's words.
@@ -330,6 +378,11 @@ impl App {
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
+}
+
+/// Whether an answer goes on for as long as its client wants.
+fn is_long_running(info: &RequestInfo) -> bool {
+    info.is_resource && (info.verb == "watch" || STREAMS.contains(&info.subresource.as_str()))
 }
 
 const APPLY: &str = "application/apply-patch+yaml";

@@ -1,9 +1,10 @@
 //! What every request carries along.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::Timestamp;
 
+use crate::audit::Record;
 use crate::security::User;
 
 /// The one value that handlers, strategies and admission receive with a request.
@@ -17,12 +18,13 @@ pub struct Context {
     pub dry_run: bool,
     /// What goes out as `Warning` headers.
     warnings: Arc<Mutex<Vec<String>>>,
+    record: Arc<OnceLock<Arc<Record>>>,
 }
 
 impl Context {
     /// A context for a request that came now.
     pub fn new(user: User) -> Self {
-        Self { user, now: Timestamp::now(), dry_run: false, warnings: Arc::default() }
+        Self { user, now: Timestamp::now(), dry_run: false, warnings: Arc::default(), record: Arc::default() }
     }
 
     /// Adds a warning for the client; the same text goes out once.
@@ -37,5 +39,23 @@ impl Context {
     /// The warnings so far.
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// The request is recorded.
+    pub fn recorded(&self, record: Arc<Record>) {
+        // Begun once: the first stays.
+        let _ = self.record.set(record);
+    }
+
+    /// The record of this request, if it has one.
+    pub fn record(&self) -> Option<&Arc<Record>> {
+        self.record.get()
+    }
+
+    /// Adds an annotation to the audit events of this request, if it is recorded.
+    pub fn annotate(&self, key: &str, value: &str) {
+        if let Some(record) = self.record() {
+            record.annotate(key, value);
+        }
     }
 }

@@ -12,6 +12,7 @@
 pub mod admission;
 pub mod allocate;
 pub mod app;
+pub mod audit;
 mod bootstrap;
 pub mod cache;
 pub mod context;

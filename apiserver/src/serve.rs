@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Identity};
+use crate::audit::Peer;
 use crate::security::authenticate::ShownCertificate;
 
 /// How long a client may take to say hello.
@@ -35,9 +36,10 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(connection(app.clone(), acceptor.clone(), stream, shutdown.clone()));
+                let peer = Peer(peer.ip());
+                tokio::spawn(connection(app.clone(), acceptor.clone(), stream, peer, shutdown.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: wait for some to come free.
@@ -48,14 +50,21 @@ pub async fn serve(
     }
 }
 
-async fn connection(app: Arc<App>, acceptor: TlsAcceptor, stream: TcpStream, shutdown: CancellationToken) {
+async fn connection(
+    app: Arc<App>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    peer: Peer,
+    shutdown: CancellationToken,
+) {
     let handshake = tokio::time::timeout(Duration::from_secs(HANDSHAKE_S), acceptor.accept(stream));
     let Ok(Ok(stream)) = handshake.await else { return };
     let identity = match stream.get_ref().1.peer_certificates().and_then(<[CertificateDer<'_>]>::first) {
         Some(certificate) => Identity::Certificate(Arc::new(ShownCertificate::read(certificate))),
         None => Identity::Unknown,
     };
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
         let (app, identity) = (app.clone(), identity.clone());
         async move { Ok::<_, std::convert::Infallible>(app.handle(request.map(Body::new), identity).await) }
     });

@@ -1,11 +1,15 @@
 //! The words of the command line.
 
+mod audit;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skiff_nodeagent::RuntimeKind;
+
+pub use audit::Audit;
 
 /// Skiff: a Kubernetes-compatible container orchestrator in one binary.
 #[derive(Debug, Parser)]
@@ -55,6 +59,9 @@ pub struct Server {
     /// An etcd cluster to keep the data in, such as http://127.0.0.1:2379; embedded if not given.
     #[arg(long, value_delimiter = ',')]
     pub etcd_servers: Vec<String>,
+    /// What is recorded of requests.
+    #[command(flatten)]
+    pub audit: Audit,
     /// How many seconds a pod stays on a node that is not ready, unless the pod itself says so.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub default_not_ready_toleration_seconds: i64,

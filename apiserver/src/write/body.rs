@@ -149,6 +149,9 @@ pub async fn decode(call: &Call, request: Request<Body>) -> Result<Value, Status
     object["kind"] = call.kind.kind.as_str().into();
     object["apiVersion"] = call.kind.api_version(&call.version).into();
     check_fields(call, &mut object, &duplicates, validation)?;
+    if let Some(record) = call.context.record() {
+        record.request_object(&object);
+    }
     Ok(object)
 }
 
@@ -236,5 +239,9 @@ pub async fn patch(
     };
     let validation =
         validation(&options::write(&call.query, "PatchOptions", sort == PatchSort::Apply)?.field_validation);
-    Ok((sort, read_all(request).await?, validation))
+    let bytes = read_all(request).await?;
+    if let Some(record) = call.context.record() {
+        record.request_patch(&bytes);
+    }
+    Ok((sort, bytes, validation))
 }

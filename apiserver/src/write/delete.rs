@@ -57,7 +57,12 @@ pub async fn delete_with(call: &Call, options: Value) -> Result<(), Status> {
 /// The options come in the body, or in the query if there is no body.
 async fn options(call: &Call, request: Request<Body>) -> Result<(Options, bool), Status> {
     match body::parse_options(request).await? {
-        Some(object) => read_options(call, object),
+        Some(object) => {
+            if let Some(record) = call.context.record() {
+                record.request_object(&object);
+            }
+            read_options(call, object)
+        }
         None => {
             let mut object = json!({});
             if let Some(seconds) = query::integer(&call.query, "gracePeriodSeconds")? {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apply;
+mod audit;
 mod bad_input;
 mod custom;
 mod discovery;

@@ -57,6 +57,15 @@ impl Server {
         server
     }
 
+    /// On an empty store, with a changed configuration.
+    pub async fn configured(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Embedded::open(&dir.path().join("store"), Options::default()).unwrap();
+        let mut server = Self::on(Arc::new(storage), "", change).await;
+        server.dir = Some(dir);
+        server
+    }
+
     /// On a store that others may use too, with a changed configuration.
     pub async fn on(storage: Arc<dyn Storage>, kinds: &str, change: impl FnOnce(&mut Config)) -> Self {
         // Already installed by another server of the same process: just as well.
@@ -73,6 +82,7 @@ impl Server {
             ca_pem: ca.pem.clone(),
             service_account_key_pem: KeyPair::generate().unwrap().serialize_pem(),
             node_client_pem: ca.issue("kube-apiserver", &["system:masters"]),
+            audit: skiff_apiserver::audit::Options::default(),
             admission: skiff_apiserver::admission::Switches::default(),
             tolerations: skiff_apiserver::app::Tolerations::default(),
         };
