@@ -37,6 +37,9 @@ ensure_engine() {
         systemctl start docker && : >"$state/engine.systemd"
     else
         echo "Starting Docker (no systemd here) …"
+        ip link show docker0 >/dev/null 2>&1 || : >"$state/engine.bridge"
+        rules >"$state/engine.rules"
+        cat /proc/sys/net/ipv4/ip_forward >"$state/engine.forward"
         setsid dockerd >"$state/engine.log" 2>&1 </dev/null &
         echo $! >"$state/engine.pid"
     fi
@@ -47,6 +50,37 @@ ensure_engine() {
     fi
 }
 
+# Every rule, chain and policy of iptables, as words that make it.
+rules() {
+    local program table
+    for program in iptables ip6tables; do
+        for table in raw filter nat; do
+            "$program" -t "$table" -S 2>/dev/null | sed "s/^/$program -t $table /" || true
+        done
+    done
+}
+
+# An engine that ends leaves its bridge and rules, and packets are no longer forwarded but to containers. What was not there
+# before goes: rules first, then chains.
+forget_engine() { # STATE
+    local state=$1 line
+    local -a words
+    [ -f "$state/engine.rules" ] || return 0
+    rules | grep -vxFf "$state/engine.rules" >"$state/engine.new" || true
+    for kind in -A -N; do
+        while read -r line; do
+            eval "words=($(sed "s/ -A / -D /; s/ -N / -X /" <<<"$line"))"
+            "${words[@]}" 2>/dev/null || true
+        done < <(grep -E -- "^[a-z0-9]+ -t [a-z]+ $kind .*(DOCKER|docker0)" "$state/engine.new")
+    done
+    while read -r line; do
+        eval "words=($line)"
+        "${words[@]}" 2>/dev/null || true
+    done < <(rules | grep -vxFf "$state/engine.rules" | grep -- ' -P FORWARD ' | sed 's/ DROP$/ ACCEPT/')
+    [ ! -f "$state/engine.bridge" ] || ip link delete docker0 2>/dev/null || true
+    cat "$state/engine.forward" >/proc/sys/net/ipv4/ip_forward
+}
+
 stop_engine() { # STATE
     local state=$1
     if [ -f "$state/engine.pid" ]; then
@@ -54,7 +88,8 @@ stop_engine() { # STATE
         if kill "$pid" 2>/dev/null; then
             wait_for 30 bash -c "! kill -0 $pid 2>/dev/null" || true
         fi
-        rm -f "$state/engine.pid" "$state/engine.log"
+        forget_engine "$state"
+        rm -f "$state"/engine.*
     fi
     if [ -f "$state/engine.systemd" ]; then
         systemctl stop docker docker.socket || true

@@ -14,7 +14,11 @@ if [ -f "$state/skiff.pid" ]; then
     fi
     rm -f "$state/skiff.pid"
 fi
-if [ -x "$bin/skiff" ] && engine_answers; then
+if [ -e "$data" ]; then
+    if ! engine_answers; then
+        echo "No Docker engine answers, so that containers and networks cannot be removed. Start it, then \`make stop\` again." >&2
+        exit 1
+    fi
     "$bin/skiff" down --data-dir "$data" --purge
     docker image rm -f skiff/hello:v1 >/dev/null 2>&1 || true
 fi

@@ -141,7 +141,8 @@ impl Runtime for DockerRuntime {
             .collect::<Vec<_>>()
             .await;
         removed.into_iter().collect::<Result<Vec<()>>>()?;
-        network::remove(docker, &self.node).await
+        network::remove(docker, &self.node).await?;
+        pause::remove(docker).await
     }
 
     async fn pods(&self) -> Result<Vec<PodKey>> {

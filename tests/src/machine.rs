@@ -4,7 +4,8 @@
 //! each other and never touch the network of the machine that runs them.
 
 use std::cell::Cell;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -43,6 +44,45 @@ pub fn enter() {
     let local_routes = "/proc/sys/net/ipv4/conf/all/route_localnet";
     std::fs::write(local_routes, "0").expect("settings of the test's own network can be written");
     own_mounts().expect("the test's own mounts need root");
+}
+
+/// A folder of the machine in whose place the test sees an empty one of its own.
+#[derive(Debug)]
+pub struct Hidden {
+    path: PathBuf,
+    _own: tempfile::TempDir,
+}
+
+/// Hides a folder, from this thread and all that it starts from now on.
+pub fn hide(path: &str) -> Hidden {
+    enter();
+    let own = tempfile::tempdir().expect("a temporary directory can be made");
+    let none: Option<&str> = None;
+    mount(Some(own.path()), path, none, MsFlags::MS_BIND, none).expect("the test's own mounts need root");
+    Hidden { path: path.into(), _own: own }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        if let Err(error) = umount2(&self.path, MntFlags::MNT_DETACH) {
+            eprintln!("{} stays hidden: {error}", self.path.display());
+        }
+    }
+}
+
+/// The processes that are in this thread's network, by id: what the test has started and what that has started, but for
+/// containers with a network of their own.
+pub fn processes() -> BTreeMap<i32, String> {
+    let network = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
+    let here = network("thread-self");
+    let all = std::fs::read_dir("/proc").expect("processes are listed").flatten();
+    let names = all.filter_map(|entry| entry.file_name().into_string().ok());
+    let here = names.filter(|name| here.is_some() && network(name) == here);
+    let found = here.filter_map(|name| {
+        let said = std::fs::read_to_string(format!("/proc/{name}/comm")).ok()?;
+        Some((name.parse().ok()?, said.trim().to_owned()))
+    });
+    found.collect()
 }
 
 /// Names a resolver in `/etc/resolv.conf`.

@@ -1,10 +1,13 @@
 //! The sandbox image: one static program of ours, imported without any registry.
 
-use bollard::{Docker, body_full, query_parameters::CreateImageOptionsBuilder};
+use bollard::{
+    Docker, body_full,
+    query_parameters::{CreateImageOptionsBuilder, RemoveImageOptions},
+};
 use futures::TryStreamExt;
 
 use super::engine_error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 static PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 const REPOSITORY: &str = "skiff/pause";
@@ -36,6 +39,14 @@ pub async fn ensure(docker: &Docker) -> Result<()> {
     let import = docker.create_image(Some(options), Some(body_full(archive)), None);
     import.try_collect::<Vec<_>>().await.map_err(engine_error)?;
     Ok(())
+}
+
+/// Removes the image unless another node's containers use it; absent is well.
+pub async fn remove(docker: &Docker) -> Result<()> {
+    match docker.remove_image(&image(), None::<RemoveImageOptions>, None).await.map_err(engine_error) {
+        Err(Error::Engine { status: 404 | 409, .. }) | Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A tar archive (ustar) of one file.
