@@ -3,6 +3,7 @@
 //! Everything here is a pure function over values. There is no I/O, no clock, no async runtime.
 
 pub mod builtin;
+pub mod certificate;
 pub mod custom;
 pub mod duration;
 pub mod go_json;

@@ -1,6 +1,7 @@
 //! What one kind does beyond its data: prepare, validate, warn. Synchronous and pure; what must
 //! read other objects is admission, not strategy.
 
+mod certificate;
 mod config;
 mod custom_resource_definition;
 mod endpoint_slice;
@@ -71,6 +72,8 @@ pub fn of(kind: &Kind) -> &'static dyn Strategy {
         }
         ("coordination.k8s.io", "Lease") => &lease::Lease,
         ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::EndpointSlice,
+        ("certificates.k8s.io", "CertificateSigningRequest") => &certificate::SigningRequest,
+        ("certificates.k8s.io", "ClusterTrustBundle") => &certificate::TrustBundle,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::Role,
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::Binding,
         _ => &Plain,

@@ -6,12 +6,16 @@
 //! [`all`], which is upstream's (`pkg/kubeapiserver/options/plugins.go`).
 
 mod certificate_approval;
+mod certificate_signing;
+mod certificate_subject;
 mod default_tolerations;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
 mod service_account;
+mod signers;
 mod taint_nodes;
+mod trust_bundle_attest;
 
 use std::collections::BTreeSet;
 
@@ -108,6 +112,9 @@ fn all() -> Vec<(Box<dyn Plugin>, bool)> {
         (Box::new(priority::Priority), true),
         (Box::new(default_tolerations::DefaultTolerationSeconds), true),
         (Box::new(certificate_approval::CertificateApproval), true),
+        (Box::new(certificate_signing::CertificateSigning), true),
+        (Box::new(trust_bundle_attest::ClusterTrustBundleAttest), true),
+        (Box::new(certificate_subject::CertificateSubjectRestriction), true),
     ]
 }
 

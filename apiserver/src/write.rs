@@ -9,6 +9,7 @@ mod delete;
 mod metadata;
 mod owners;
 mod rules;
+mod signing_request;
 mod views;
 
 use axum::body::Body;
@@ -251,10 +252,14 @@ async fn admit(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners)
         owners::track(call, &mut new, old, asks_reset);
     }
     match old {
-        None => metadata::create(call, &mut new)?,
+        None => {
+            metadata::create(call, &mut new)?;
+            signing_request::create(call, &mut new);
+        }
         Some(old) => {
             views::restrict(call, &mut new, old);
             metadata::update(call, &mut new, old)?;
+            signing_request::update(call, &mut new, old);
         }
     }
     if !call.admitted {
@@ -278,7 +283,10 @@ async fn settle(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Valu
     let compared = old.map(|old| views::compared(call, &new, old));
     let mut errors =
         skiff_api::validate::validate(&call.kind, call.kind_version(), &new, compared.as_deref());
-    errors.extend(old.map(|old| views::check(call, &new, old)).unwrap_or_default());
+    if let Some(old) = old {
+        errors.extend(views::check(call, &new, old));
+        errors.extend(signing_request::check(call, &new, old));
+    }
     if !errors.is_empty() {
         let name = meta::name(&new);
         return Err(Status::invalid(&call.kind.group, &call.kind.kind, name, &errors));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Signer;
+
 /// The controllers' configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -21,6 +23,8 @@ pub struct Config {
     pub terminated_pod_gc_threshold: usize,
     /// What pods verify the API server with; published in every namespace as `kube-root-ca.crt`. Empty: not published.
     pub root_ca_pem: String,
+    /// The CA that certificate requests are signed with; without one none is.
+    pub signer: Option<Signer>,
     /// Whether to wait for a Lease before doing anything, so that of several processes one acts.
     pub leader_elect: bool,
     /// Keys worked on at once, per controller.
@@ -40,6 +44,7 @@ impl Default for Config {
             node_startup_grace_period: Duration::from_secs(60),
             terminated_pod_gc_threshold: 12_500,
             root_ca_pem: String::new(),
+            signer: None,
             leader_elect: true,
             workers: 8,
             burst: 32,

@@ -1,6 +1,7 @@
 //! What all controllers share: a client, the views, a recorder.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -32,6 +33,7 @@ pub(crate) struct Context {
     pub root_cas: View<ConfigMap>,
     /// Only those of nodes.
     pub node_leases: View<Lease>,
+    pub signing_requests: View<CertificateSigningRequest>,
 }
 
 impl Context {
@@ -51,6 +53,7 @@ impl Context {
             service_accounts: View::spawn(Api::all(client.clone()), all(), stop()),
             root_cas: View::spawn(Api::all(client.clone()), root_cas, stop()),
             node_leases: View::spawn(Api::namespaced(client.clone(), crate::nodelife::LEASES), all(), stop()),
+            signing_requests: View::spawn(Api::all(client.clone()), all(), stop()),
             config,
             client,
             shutdown,

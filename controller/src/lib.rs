@@ -7,6 +7,7 @@
 //!
 //! Controllers never talk to each other, only through objects, and keep no state that a restart would lose.
 
+mod certificates;
 mod claim;
 mod config;
 mod context;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use skiff_runtime::leader;
 use tokio_util::sync::CancellationToken;
 
+pub use certificates::Signer;
 pub use config::Config;
 pub use error::Error;
 
@@ -70,6 +72,9 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
             taint::run(context.clone()),
             ipam::run(context.clone()),
             podgc::run(context.clone()),
+            certificates::approve::run(context.clone()),
+            certificates::sign::run(context.clone()),
+            certificates::clean::run(context.clone()),
         );
     };
     match elected {

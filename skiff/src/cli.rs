@@ -92,6 +92,16 @@ pub struct Up {
     pub runtime: Runtime,
     #[command(flatten)]
     pub lifecycle: Lifecycle,
+    #[command(flatten)]
+    pub signing: Signing,
+}
+
+/// For how long certificate requests are signed.
+#[derive(Debug, Clone, Args)]
+pub struct Signing {
+    /// The longest life of a certificate that is signed on request.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    pub cluster_signing_duration: Duration,
 }
 
 /// How nodes are watched; the defaults are upstream's.
@@ -183,6 +193,12 @@ pub struct Controller {
     /// The CA that pods verify the API with.
     #[arg(long, value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
+    /// The CA that certificate requests are signed with; without it none is.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    pub cluster_signing_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    pub cluster_signing_key_file: Option<PathBuf>,
     /// Whether nodes are given pod ranges.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub allocate_node_cidrs: bool,
@@ -194,6 +210,8 @@ pub struct Controller {
     pub node_cidr_mask_size: u8,
     #[command(flatten)]
     pub lifecycle: Lifecycle,
+    #[command(flatten)]
+    pub signing: Signing,
 }
 
 /// `skiff nodeagent`.

@@ -47,7 +47,15 @@ pub async fn scheduler(args: cli::Component, shutdown: CancellationToken) -> any
 /// `skiff controller`.
 pub async fn controller(args: cli::Controller, shutdown: CancellationToken) -> anyhow::Result<()> {
     let client = client(&args.component.kubeconfig).await?;
+    let signer =
+        args.cluster_signing_cert_file.zip(args.cluster_signing_key_file).map(|(certificate, key)| {
+            skiff_controller::Signer::from_files(certificate, key, args.signing.cluster_signing_duration)
+        });
+    if let Some(signer) = &signer {
+        signer.check().map_err(|why| anyhow::anyhow!("--cluster-signing-cert-file: {why}"))?;
+    }
     let config = skiff_controller::Config {
+        signer,
         root_ca_pem: read(args.root_ca_file.as_deref())?.unwrap_or_default(),
         leader_elect: args.component.leader_elect,
         allocate_node_cidrs: args.allocate_node_cidrs,

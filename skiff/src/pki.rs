@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use rustls::pki_types::pem::PemObject;
@@ -85,6 +86,11 @@ impl Pki {
     /// The CA's certificate, for servers and clients alike.
     pub fn ca_pem(&self) -> &str {
         self.authority.certificate_pem()
+    }
+
+    /// The CA, for who signs certificate requests.
+    pub fn signer(&self, longest: Duration) -> skiff_controller::Signer {
+        skiff_controller::Signer::from_pem(self.ca_pem(), self.authority.key_pem(), longest)
     }
 
     /// The private key that signs service-account tokens.

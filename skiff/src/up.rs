@@ -65,6 +65,7 @@ pub async fn run(up: cli::Up, shutdown: CancellationToken) -> anyhow::Result<()>
     let controllers = client("system:kube-controller-manager", &[]);
     let controller_config = skiff_controller::Config {
         root_ca_pem: pki.ca_pem().to_owned(),
+        signer: Some(pki.signer(up.signing.cluster_signing_duration)),
         leader_elect: false,
         ..up.lifecycle.config()
     };

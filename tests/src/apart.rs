@@ -36,6 +36,8 @@ impl Cluster {
         };
         let (scheduler, mut controller, mut proxy) = (part("scheduler"), part("controller"), part("proxy"));
         controller.arg("--root-ca-file").arg(pki.join("ca.crt")).args(lifecycle);
+        controller.arg("--cluster-signing-cert-file").arg(pki.join("ca.crt"));
+        controller.arg("--cluster-signing-key-file").arg(pki.join("ca.key"));
         let config = cluster.write_config(
             "proxy",
             &json!({

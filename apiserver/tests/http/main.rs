@@ -6,6 +6,7 @@
 mod apply;
 mod audit;
 mod bad_input;
+mod certificates;
 mod custom;
 mod discovery;
 mod events;

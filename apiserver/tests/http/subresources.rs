@@ -156,8 +156,7 @@ async fn an_approval_changes_conditions_and_needs_a_right_to_the_signer() {
     let server = Server::start().await;
     let admin = server.admin();
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    let request = json!({"metadata": {"name": "r"}, "spec": {"signerName": "example.com/own", "request": "LQ==",
-        "usages": ["client auth"]}});
+    let request = crate::certificates::request("r", "example.com/own", "jane", &[]);
     admin.post(path, &request).await.expect(201);
     let approval = json!({"status": {"certificate": "LQ==", "conditions": [
         {"type": "Approved", "status": "True", "reason": "Why", "message": "not"}]}});

@@ -94,6 +94,11 @@ impl Authority {
         &self.certificate_pem
     }
 
+    /// Its key.
+    pub(super) fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// The certificate and key in `dir/FILE.crt` and `dir/FILE.key`, remade if they do not serve `request` any more.
     pub(super) fn pair(
         &self,

@@ -150,7 +150,7 @@ fn list(values: &[String]) -> String {
 }
 
 /// The garbage collector and clients that finish a deletion change these; they grant nothing.
-fn only_collection_fields_differ(old: &Value, new: &Value) -> bool {
+pub(crate) fn only_collection_fields_differ(old: &Value, new: &Value) -> bool {
     let stripped = |object: &Value| {
         let mut object = object.clone();
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
