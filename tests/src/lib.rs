@@ -5,6 +5,7 @@
 
 mod apart;
 mod api;
+pub mod boot;
 mod control;
 mod engine;
 mod etcd;

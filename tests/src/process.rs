@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// A child with its output in a file.
+#[derive(Debug)]
 pub struct Process {
     child: Child,
     log: PathBuf,
