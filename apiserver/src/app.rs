@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
@@ -21,6 +21,7 @@ use crate::audit::{self, Audit};
 use crate::cache::Cache;
 use crate::context::Context;
 use crate::encode::Wish;
+use crate::flow::{self, Flow, Limits};
 use crate::metrics::{self, Metrics};
 use crate::negotiate::{self, Accept};
 use crate::node::NodeDialer;
@@ -47,6 +48,8 @@ pub struct Config {
     pub service_account_key_pem: String,
     /// The certificate and key shown to node agents, as PEM.
     pub node_client_pem: (String, String),
+    /// How much is done at once.
+    pub limits: Limits,
     /// What is recorded of requests, and where.
     pub audit: audit::Options,
     /// Which admission plugins are on.
@@ -82,6 +85,8 @@ pub struct App {
     pub storage: Arc<dyn Storage>,
     /// Finds out who asks; signs and checks service-account tokens.
     pub authenticator: Authenticator,
+    /// Whose turn it is.
+    pub flow: Arc<Flow>,
     /// What is recorded.
     pub audit: Arc<Audit>,
     /// What is let in.
@@ -134,6 +139,7 @@ impl App {
             ServiceAccountTokens::new(&config.service_account_key_pem).map_err(anyhow::Error::msg)?;
         let app = Arc::new(Self {
             authenticator: Authenticator::new(tokens),
+            flow: Flow::new(config.limits),
             audit: Arc::new(Audit::new(&config.audit)?),
             admission: Admission::new(&config.admission).map_err(anyhow::Error::msg)?,
             allocator: Allocator::new(&config)?,
@@ -152,6 +158,7 @@ impl App {
         crate::extension::follow(&app).await;
         allocate::repair::once(&app).await?;
         crate::bootstrap::install(&app).await?;
+        flow::follow(&app);
         allocate::repair::keep(&app);
         app.ready.store(true, Ordering::Release);
         Ok(app)
@@ -172,7 +179,13 @@ impl App {
         let dry_run = !query.all("dryRun").is_empty();
         let long = is_long_running(&info);
         let id = audit::id(request.headers());
-        let (mut response, refusal) = match self.answer(request, info, query, identity, &id, &context).await {
+        let time = if long { Duration::MAX } else { self.config.limits.request_timeout };
+        let answer = self.answer(request, info, query, identity, &id, &context);
+        let answer = match tokio::time::timeout(time, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(too_slow()),
+        };
+        let (mut response, refusal) = match answer {
             Ok(response) => (response, None),
             Err(status) => (negotiate::refusal(&status, &accept), Some(status)),
         };
@@ -181,6 +194,9 @@ impl App {
         }
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(audit::AUDIT_ID, id);
+        }
+        if let Some(class) = context.class() {
+            class.mark(&mut response);
         }
         drop(open);
         let size = axum::body::HttpBody::size_hint(response.body()).exact();
@@ -214,6 +230,7 @@ impl App {
         if let Some(record) = context.record().filter(|_| user != own) {
             record.impersonates(&user);
         }
+        let _seats = self.sit_down(&user, &info, &query, context).await?;
         let mut context = context.clone();
         context.user = user;
         context.dry_run = query.all("dryRun").iter().any(|text| text == "All");
@@ -344,6 +361,28 @@ impl App {
         }
     }
 
+    /// Waits for the request's turn. Streams are not held up: they cost nothing while they are open.
+    async fn sit_down(
+        &self,
+        user: &User,
+        info: &RequestInfo,
+        query: &Query,
+        context: &Context,
+    ) -> Result<Option<flow::Seats>, Status> {
+        if !self.config.limits.fair || (is_long_running(info) && info.verb != "watch") {
+            return Ok(None);
+        }
+        let class = context.classed(self.flow.class(user, info));
+        let width = match info.verb.as_str() {
+            "list" => self.cache.find(&info.group, &info.resource).map_or(1, |cache| {
+                let limit = query.get("limit").parse().ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+                cache.snapshot().items.len().min(limit).div_ceil(OBJECTS_PER_SEAT).min(WIDEST)
+            }),
+            _ => 1,
+        };
+        self.flow.admit(class, width).await.map(Some)
+    }
+
     fn authorize(&self, context: &Context, info: &RequestInfo, query: &Query) -> Result<(), Status> {
         let selected = name_selected(query);
         let mut attributes =
@@ -378,6 +417,16 @@ impl App {
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
+}
+
+/// How many objects of a list are worth a seat, and the most seats of a list; as upstream's.
+const OBJECTS_PER_SEAT: usize = 100;
+const WIDEST: usize = 10;
+
+/// 504.
+fn too_slow() -> Status {
+    let why = "Timeout: request did not complete within the allotted timeout";
+    Status::new(504, "Timeout", why)
 }
 
 /// Whether an answer goes on for as long as its client wants.

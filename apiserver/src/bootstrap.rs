@@ -25,7 +25,7 @@ pub async fn install(app: &Arc<App>) -> anyhow::Result<()> {
         .map(|name| ("/api/v1/namespaces".to_owned(), json!({"metadata": {"name": name}})));
     ensure_all(app, namespaces.collect()).await?;
     let mut rest = Vec::new();
-    for object in security::bootstrap::objects() {
+    for object in security::bootstrap::objects().into_iter().chain(crate::flow::defaults()) {
         rest.push((path_of(app, &object)?, object));
     }
     for (name, value) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use jiff::Timestamp;
 
 use crate::audit::Record;
+use crate::flow::Class;
 use crate::security::User;
 
 /// The one value that handlers, strategies and admission receive with a request.
@@ -19,12 +20,20 @@ pub struct Context {
     /// What goes out as `Warning` headers.
     warnings: Arc<Mutex<Vec<String>>>,
     record: Arc<OnceLock<Arc<Record>>>,
+    class: Arc<OnceLock<Class>>,
 }
 
 impl Context {
     /// A context for a request that came now.
     pub fn new(user: User) -> Self {
-        Self { user, now: Timestamp::now(), dry_run: false, warnings: Arc::default(), record: Arc::default() }
+        Self {
+            user,
+            now: Timestamp::now(),
+            dry_run: false,
+            warnings: Arc::default(),
+            record: Arc::default(),
+            class: Arc::default(),
+        }
     }
 
     /// Adds a warning for the client; the same text goes out once.
@@ -57,5 +66,15 @@ impl Context {
         if let Some(record) = self.record() {
             record.annotate(key, value);
         }
+    }
+
+    /// The request belongs to this flow.
+    pub fn classed(&self, class: Class) -> &Class {
+        self.class.get_or_init(|| class)
+    }
+
+    /// The flow that the request belongs to, once that is known.
+    pub fn class(&self) -> Option<&Class> {
+        self.class.get()
     }
 }

@@ -1,6 +1,6 @@
 //! The API server: the only part of the house that touches storage.
 //!
-//! Every request, an in-process one too, passes identify → authorize → handle and carries one
+//! Every request, an in-process one too, passes identify → audit → impersonate → flow control → authorize → handle and carries one
 //! [`context::Context`]. A kind is data: all kinds are served by the same handlers ([`read`],
 //! [`mod@write`], [`watch`]), from one [`cache::Cache`].
 //!
@@ -19,6 +19,7 @@ pub mod context;
 pub mod discovery;
 mod encode;
 mod extension;
+pub mod flow;
 mod health;
 pub mod lookup;
 mod metrics;

@@ -1,6 +1,7 @@
 //! What the server counts, under upstream's names.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -60,6 +61,53 @@ struct Sort {
     request_kind: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Priority {
+    priority_level: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refusal {
+    priority_level: String,
+    reason: &'static str,
+}
+
+/// What the priority levels are doing.
+#[derive(Default)]
+struct Levels {
+    seats: Family<Priority, Gauge>,
+    executing: Family<Priority, Gauge>,
+    waiting: Family<Priority, Gauge>,
+    refused: Family<Refusal, Counter>,
+}
+
+impl Levels {
+    fn register(&self, registry: &mut Registry) {
+        let text = "Seats of a priority level";
+        registry.register("flowcontrol_nominal_limit_seats", text, self.seats.clone());
+        let text = "Seats of a priority level that are taken";
+        registry.register("flowcontrol_current_executing_seats", text, self.executing.clone());
+        let text = "Requests that wait for a seat of a priority level";
+        registry.register("flowcontrol_current_inqueue_requests", text, self.waiting.clone());
+        let text = "Requests that a priority level had no place for";
+        registry.register("flowcontrol_rejected_requests", text, self.refused.clone());
+    }
+
+    fn look(&self, app: &App) {
+        app.flow.look(|name, level| {
+            let of = Priority { priority_level: name.to_owned() };
+            let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+            self.seats.get_or_create(&of).set(number(level.terms.nominal));
+            self.executing.get_or_create(&of).set(number(level.executing));
+            self.waiting.get_or_create(&of).set(number(level.waiting));
+            for (reason, count) in &level.refused {
+                let of = Refusal { priority_level: name.to_owned(), reason };
+                self.refused.get_or_create(&of).inner().store(*count, Ordering::Relaxed);
+            }
+        });
+    }
+}
+
 /// The counts of one server.
 pub struct Metrics {
     registry: Registry,
@@ -70,6 +118,7 @@ pub struct Metrics {
     in_flight: Family<Sort, Gauge>,
     watch_events: Family<Resource, Counter>,
     objects: Family<Stored, Gauge>,
+    levels: Levels,
 }
 
 impl Default for Metrics {
@@ -83,8 +132,10 @@ impl Default for Metrics {
             in_flight: Family::default(),
             watch_events: Family::default(),
             objects: Family::default(),
+            levels: Levels::default(),
         };
         let registry = &mut metrics.registry;
+        metrics.levels.register(registry);
         registry.register("request", "Requests by verb, resource and HTTP code", metrics.requests.clone());
         let text = "Seconds until an answer, by verb and resource";
         registry.register("request_duration_seconds", text, metrics.durations.clone());
@@ -172,6 +223,7 @@ impl Metrics {
                 self.objects.get_or_create(&stored).set(count);
             }
         }
+        self.levels.look(app);
         let mut text = String::new();
         if let Err(error) = encode(&mut text, &self.registry) {
             let _ = writeln!(text, "# {error}");

@@ -1,6 +1,7 @@
 //! The words of the command line.
 
 mod audit;
+mod limits;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skiff_nodeagent::RuntimeKind;
 
 pub use audit::Audit;
+pub use limits::Limits;
 
 /// Skiff: a Kubernetes-compatible container orchestrator in one binary.
 #[derive(Debug, Parser)]
@@ -59,6 +61,9 @@ pub struct Server {
     /// An etcd cluster to keep the data in, such as http://127.0.0.1:2379; embedded if not given.
     #[arg(long, value_delimiter = ',')]
     pub etcd_servers: Vec<String>,
+    /// How much is done at once.
+    #[command(flatten)]
+    pub limits: Limits,
     /// What is recorded of requests.
     #[command(flatten)]
     pub audit: Audit,

@@ -10,6 +10,7 @@ mod certificates;
 mod custom;
 mod discovery;
 mod events;
+mod flow;
 mod identity;
 mod invented;
 mod lists;

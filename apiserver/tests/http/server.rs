@@ -21,6 +21,7 @@ use skiff_apiserver::security::User;
 use skiff_apiserver::{App, Config, serve};
 use skiff_storage::Storage;
 use skiff_storage::embedded::{Embedded, Options};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +83,7 @@ impl Server {
             ca_pem: ca.pem.clone(),
             service_account_key_pem: KeyPair::generate().unwrap().serialize_pem(),
             node_client_pem: ca.issue("kube-apiserver", &["system:masters"]),
+            limits: skiff_apiserver::flow::Limits::default(),
             audit: skiff_apiserver::audit::Options::default(),
             admission: skiff_apiserver::admission::Switches::default(),
             tolerations: skiff_apiserver::app::Tolerations::default(),
@@ -297,6 +299,50 @@ impl Client {
         let response = self.open("GET", path, &[("accept", accept)], Bytes::new()).await;
         assert_eq!(response.status(), 200, "{path}");
         Watch { body: response.into_body(), rest: Vec::new() }
+    }
+}
+
+/// A request of which the body does not come.
+pub struct Begun(tokio_rustls::client::TlsStream<TcpStream>);
+
+impl Client {
+    /// Sends the head of a request that promises a body, and nothing more.
+    pub async fn begin(&self, method: &str, path: &str, length: usize) -> Begun {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let mut stream = self.connector.connect(ServerName::from(self.address.ip()), stream).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: skiff\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        Begun(stream)
+    }
+}
+
+impl Begun {
+    /// What is answered all the same.
+    pub async fn answer(mut self) -> Answer {
+        let mut read = Vec::new();
+        let whole = async {
+            loop {
+                let mut headers = [httparse::EMPTY_HEADER; 32];
+                let mut head = httparse::Response::new(&mut headers);
+                if let Ok(httparse::Status::Complete(end)) = head.parse(&read) {
+                    let code = head.code.unwrap();
+                    let mut map = HeaderMap::new();
+                    for header in &*head.headers {
+                        let name: http::HeaderName = header.name.parse().unwrap();
+                        map.append(name, http::HeaderValue::from_bytes(header.value).unwrap());
+                    }
+                    let length: usize = map["content-length"].to_str().unwrap().parse().unwrap();
+                    if read.len() >= end + length {
+                        return Answer { code, headers: map, body: Bytes::copy_from_slice(&read[end..]) };
+                    }
+                }
+                assert_ne!(self.0.read_buf(&mut read).await.unwrap(), 0, "the connection ended");
+            }
+        };
+        tokio::time::timeout(PATIENCE, whole).await.expect("an answer")
     }
 }
 
