@@ -90,6 +90,32 @@ impl Quantity {
         self.nanos < 0
     }
 
+    /// -1, 0 or 1.
+    pub fn signum(&self) -> i64 {
+        self.nanos.signum() as i64
+    }
+
+    /// As a whole number of 64 bits, if it is one.
+    pub fn whole(&self) -> Option<i64> {
+        (self.nanos % NANO == 0).then(|| i64::try_from(self.nanos / NANO).ok()).flatten()
+    }
+
+    /// As the nearest floating number.
+    pub fn approximate(&self) -> f64 {
+        if self.nanos % NANO == 0 { (self.nanos / NANO) as f64 } else { self.nanos as f64 / NANO as f64 }
+    }
+
+    /// That many whole units.
+    pub fn of(units: i64) -> Self {
+        Self { nanos: i128::from(units) * NANO, format: Format::Exponent }
+    }
+
+    /// The difference, written as the first is.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self { nanos: self.nanos.saturating_sub(other.nanos), format: self.format }
+    }
+
     /// The sum, written as the first is.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {

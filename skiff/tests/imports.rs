@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Each crate, and what it may import of ours. Only `skiff` joins components.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("skiff-api", &[]),
+    ("skiff-cel", &["skiff-api"]),
     ("skiff-storage", &[]),
-    ("skiff-apiserver", &["skiff-api", "skiff-storage"]),
+    ("skiff-apiserver", &["skiff-api", "skiff-cel", "skiff-storage"]),
     ("skiff-runtime", &["skiff-api"]),
     ("skiff-scheduler", &["skiff-api", "skiff-runtime", "skiff-fakeapi"]),
     ("skiff-controller", &["skiff-api", "skiff-runtime", "skiff-fakeapi"]),

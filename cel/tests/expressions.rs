@@ -1,0 +1,86 @@
+//! Every table of expressions: what each is worth, or how it fails.
+
+use skiff_cel::{Activation, Budget, Environment, Options, Program, Value};
+
+/// One line of a table.
+struct Row<'a> {
+    expression: &'a str,
+    expected: &'a str,
+}
+
+fn rows(table: &str) -> Vec<Row<'_>> {
+    // A line that begins with a quote mark three times goes on to the next.
+    let mut rows = Vec::new();
+    let mut rest = table;
+    while !rest.is_empty() {
+        let end = match rest.starts_with("\"\"\"") {
+            true => rest
+                .find("\n")
+                .and_then(|first| rest[first + 1..].find('\n').map(|second| first + 1 + second)),
+            false => rest.find('\n'),
+        };
+        let line = &rest[..end.unwrap_or(rest.len())];
+        rest = &rest[end.map_or(rest.len(), |end| end + 1)..];
+        if line.is_empty() || line.starts_with("# E") || line.starts_with("# -") {
+            continue;
+        }
+        let (expression, expected) =
+            line.split_once(" => ").unwrap_or_else(|| panic!("no arrow in {line:?}"));
+        rows.push(Row { expression, expected });
+    }
+    rows
+}
+
+fn run(program: &Program) -> Result<Value<'_>, String> {
+    program.evaluate(&Activation::new(), &mut Budget::unlimited()).map_err(|error| error.to_string())
+}
+
+fn same(environment: &Environment, left: &str, right: &str) -> Result<(), String> {
+    let both = format!("dyn({left}) == dyn({right})");
+    let program = environment.compile(&both).map_err(|errors| format!("refused: {errors}"))?;
+    match run(&program) {
+        Ok(value) if value.as_bool() == Some(true) => Ok(()),
+        Ok(_) => {
+            let program = environment.compile(left).map_err(|errors| errors.to_string())?;
+            Err(format!("it is {:?}", run(&program)))
+        }
+        Err(error) => Err(format!("fails: {error}")),
+    }
+}
+
+fn check(environment: &Environment, row: &Row<'_>) -> Result<(), String> {
+    if let Some(words) = row.expected.strip_prefix("refused: ") {
+        return match environment.compile(row.expression) {
+            Err(errors) if errors.to_string().contains(words) => Ok(()),
+            Err(errors) => Err(format!("refused: {errors}")),
+            Ok(program) => Err(format!("it is {:?}", run(&program))),
+        };
+    }
+    if let Some(words) = row.expected.strip_prefix("fails: ") {
+        let program = environment.compile(row.expression).map_err(|errors| format!("refused: {errors}"))?;
+        return match run(&program) {
+            Err(error) if error.contains(words) => Ok(()),
+            other => Err(format!("it is {other:?}")),
+        };
+    }
+    same(environment, row.expression, row.expected)
+}
+
+fn check_table(name: &str, table: &str, least: usize) {
+    let environment = Environment::new().options(Options { mixed_literals: false, unoptimized: false });
+    let rows = rows(table);
+    assert!(rows.len() >= least, "{name} has {} rows", rows.len());
+    let wrong: Vec<String> = rows
+        .iter()
+        .filter_map(|row| {
+            let problem = check(&environment, row).err()?;
+            Some(format!("{} => {}\n    {problem}", row.expression, row.expected))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {} rows of {name}:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_language_gives_what_it_gives_upstream() {
+    check_table("language.txt", include_str!("tables/language.txt"), 140);
+}
