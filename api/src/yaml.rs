@@ -11,14 +11,55 @@ use crate::go_json::syntax_error;
 /// counts); the error is a sentence for a person.
 pub fn decode_one(bytes: &[u8], yaml: bool) -> Result<(Value, Vec<String>), String> {
     let mut duplicates = Vec::new();
-    let seed = Tree { path: String::new(), duplicates: &mut duplicates };
-    let value = if yaml {
+    let value = read(bytes, yaml, &mut |path, known| {
+        if known {
+            duplicates.push(path.to_owned());
+        }
+    })?;
+    Ok((value, duplicates))
+}
+
+/// The paths of all keys of a JSON document in its order; nothing of one that does not parse.
+pub fn keys(bytes: &[u8]) -> Vec<String> {
+    let mut keys = Vec::new();
+    match read(bytes, false, &mut |path, _| keys.push(path.to_owned())) {
+        Ok(_) => keys,
+        Err(_) => Vec::new(),
+    }
+}
+
+/// What a strict reader says of the fields that a YAML document gives twice, line by line. Of the
+/// first it tells the line.
+pub fn duplicate_lines(bytes: &[u8], duplicates: &[String]) -> Vec<String> {
+    let line = duplicate_line(bytes);
+    let told = duplicates.iter().enumerate().map(|(index, path)| {
+        let key = path.rsplit('.').next().unwrap_or(path);
+        match line {
+            Some(line) if index == 0 => format!("line {line}: key {key:?} already set in map"),
+            _ => format!("key {key:?} already set in map"),
+        }
+    });
+    told.collect()
+}
+
+/// The same as the one error of a strict reader.
+pub fn duplicate_error(bytes: &[u8], duplicates: &[String]) -> String {
+    let lines = duplicate_lines(bytes, duplicates).join("\n  ");
+    format!("error converting YAML to JSON: yaml: unmarshal errors:\n  {lines}")
+}
+
+/// Is told of each key when its value is read: its path, and whether it was there before.
+type Note<'a> = &'a mut dyn FnMut(&str, bool);
+
+fn read(bytes: &[u8], yaml: bool, note: Note<'_>) -> Result<Value, String> {
+    let seed = Tree { path: String::new(), note };
+    if yaml {
         let text =
             std::str::from_utf8(bytes).map_err(|error| format!("error converting YAML to JSON: {error}"))?;
         serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
             seed.deserialize(deserializer)
         })
-        .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?
+        .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))
     } else {
         let text = lossy(bytes);
         let mut deserializer = serde_json::Deserializer::from_str(&text);
@@ -28,13 +69,12 @@ pub fn decode_one(bytes: &[u8], yaml: bool) -> Result<(Value, Vec<String>), Stri
             let deep = || "exceeded max depth".to_owned();
             let words = if error.is_syntax() || error.is_eof() { syntax_error(bytes) } else { None };
             format!("couldn't get version/kind; json parse error: {}", words.unwrap_or_else(deep))
-        })?
-    };
-    Ok((value, duplicates))
+        })
+    }
 }
 
 /// The line of the first key of a YAML document that was given before, counted from 1.
-pub fn duplicate_line(bytes: &[u8]) -> Option<u64> {
+fn duplicate_line(bytes: &[u8]) -> Option<u64> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
         legacy_octal_numbers: true,
@@ -84,10 +124,10 @@ pub fn split(text: &str) -> Vec<(usize, &str)> {
     parts
 }
 
-/// Reads any value, noting keys that come twice.
+/// Reads any value, noting its keys.
 struct Tree<'a> {
     path: String,
-    duplicates: &'a mut Vec<String>,
+    note: Note<'a>,
 }
 
 impl<'de> DeserializeSeed<'de> for Tree<'_> {
@@ -149,7 +189,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
         let mut list = Vec::new();
         loop {
             let path = format!("{}[{}]", self.path, list.len());
-            match access.next_element_seed(Tree { path, duplicates: self.duplicates })? {
+            match access.next_element_seed(Tree { path, note: self.note })? {
                 Some(item) => list.push(item),
                 None => return Ok(list.into()),
             }
@@ -160,10 +200,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
             let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-            let value = access.next_value_seed(Tree { path: path.clone(), duplicates: self.duplicates })?;
-            if map.insert(key, value).is_some() {
-                self.duplicates.push(path);
-            }
+            let value = access.next_value_seed(Tree { path: path.clone(), note: self.note })?;
+            (self.note)(&path, map.insert(key, value).is_some());
         }
         Ok(map.into())
     }
@@ -180,6 +218,10 @@ mod tests {
         let (value, twice) = super::decode_one(br#"{"a":{"b":1,"b":2},"c":[{"d":1,"d":1}]}"#, false).unwrap();
         assert_eq!(value, json!({"a": {"b": 2}, "c": [{"d": 1}]}));
         assert_eq!(twice, ["a.b", "c[0].d"]);
+        assert_eq!(
+            super::keys(br#"{"c":1,"a":{"z":1},"b":[{"d":0}],"c":2}"#),
+            ["c", "a.z", "a", "b[0].d", "b", "c"]
+        );
     }
 
     #[test]

@@ -154,7 +154,7 @@ pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>
             let error = skiff_api::status::FieldError::invalid("metadata.name", bad, "field is immutable");
             return Err(Status::invalid(&call.kind.group, &call.kind.kind, call.name(), &[error]));
         }
-        body::check_fields(call, &mut patched, &[], validation)?;
+        body::check_fields(call, &mut patched, &body::Source::default(), validation)?;
         Ok(patched)
     })
     .await?;

@@ -74,9 +74,44 @@ fn unsupported(known: &str) -> Status {
     Status::new(415, "UnsupportedMediaType", format!("{text} {known}"))
 }
 
-/// Decodes a JSON, YAML or protobuf body that must be of this kind; answers with the paths of what was
-/// given twice. An empty kind words refusals as upstream does for options.
-pub async fn parse(request: Request<Body>, kind: &str) -> Result<(Value, Vec<String>), Status> {
+/// The document that an object was read from, as far as it matters to what is said of its fields.
+#[derive(Debug, Default)]
+pub struct Source {
+    bytes: bytes::Bytes,
+    yaml: bool,
+    /// The paths of what was given twice.
+    duplicates: Vec<String>,
+}
+
+impl Source {
+    /// What a strict reader refuses of a document, in upstream's order: a typed object is read in one
+    /// pass, so its mistakes come as they stand in the document; of a custom object, and of YAML, what was
+    /// given twice is found first.
+    fn problems(&self, unknown: Vec<String>, typed: bool) -> Vec<String> {
+        let mut found: Vec<(bool, String)> = unknown.into_iter().map(|path| (false, path)).collect();
+        let mut problems = Vec::new();
+        if self.yaml && !self.duplicates.is_empty() {
+            problems.push(yaml::duplicate_error(&self.bytes, &self.duplicates));
+        } else {
+            found.splice(0..0, self.duplicates.iter().map(|path| (true, path.clone())));
+        }
+        if typed && !self.yaml && found.len() > 1 {
+            let keys = yaml::keys(&self.bytes);
+            found.sort_by_key(|(twice, path)| {
+                let places = keys.iter().enumerate().filter(|(_, key)| *key == path).map(|(at, _)| at);
+                if *twice { places.skip(1).next() } else { places.take(1).next() }
+            });
+        }
+        problems.extend(found.into_iter().map(|(twice, path)| {
+            if twice { format!("duplicate field {path:?}") } else { format!("unknown field {path:?}") }
+        }));
+        problems
+    }
+}
+
+/// Decodes a JSON, YAML or protobuf body that must be of this kind; answers with what it was read from.
+/// An empty kind words refusals as upstream does for options.
+pub async fn parse(request: Request<Body>, kind: &str) -> Result<(Value, Source), Status> {
     let media = media_type(&request);
     let yaml = match media.as_str() {
         "" | "application/json" => false,
@@ -85,16 +120,17 @@ pub async fn parse(request: Request<Body>, kind: &str) -> Result<(Value, Vec<Str
             let bytes = read_all(request).await?;
             let object = skiff_api::protobuf::decode(&bytes)
                 .map_err(|why| unrecognized(kind, &why.to_string(), &bytes))?;
-            return Ok((object, Vec::new()));
+            return Ok((object, Source::default()));
         }
         _ => return Err(unsupported(MEDIA_TYPES)),
     };
     let bytes = read_all(request).await?;
     let (object, duplicates) =
         yaml::decode_one(&bytes, yaml).map_err(|why| unrecognized(kind, &why, &bytes))?;
+    let source = |bytes| Source { bytes, yaml, duplicates };
     match object {
-        Value::Null => Ok((Value::Object(serde_json::Map::new()), duplicates)),
-        Value::Object(_) => Ok((object, duplicates)),
+        Value::Null => Ok((Value::Object(serde_json::Map::new()), source(bytes))),
+        Value::Object(_) => Ok((object, source(bytes))),
         other => {
             let sort = walk::sort(&other);
             let why =
@@ -144,11 +180,11 @@ const SUMMARY: usize = 30;
 pub async fn decode(call: &Call, request: Request<Body>) -> Result<Value, Status> {
     let sort = if call.info.verb == "create" { "CreateOptions" } else { "UpdateOptions" };
     let validation = validation(&options::write(&call.query, sort, false)?.field_validation);
-    let (mut object, duplicates) = parse(request, &call.kind.kind).await?;
+    let (mut object, source) = parse(request, &call.kind.kind).await?;
     same_kind(call, &object)?;
     object["kind"] = call.kind.kind.as_str().into();
     object["apiVersion"] = call.kind.api_version(&call.version).into();
-    check_fields(call, &mut object, &duplicates, validation)?;
+    check_fields(call, &mut object, &source, validation)?;
     if let Some(record) = call.context.record() {
         record.request_object(&object);
     }
@@ -188,7 +224,7 @@ fn same_kind(call: &Call, object: &Value) -> Result<(), Status> {
 pub fn check_fields(
     call: &Call,
     object: &mut Value,
-    duplicates: &[String],
+    source: &Source,
     validation: FieldValidation,
 ) -> Result<(), Status> {
     // What only a schema says is checked with the rest of it; metadata has a type of its own everywhere.
@@ -199,10 +235,8 @@ pub fn check_fields(
     if let Some(status) = walk::decode_error(&call.kind.kind, &call.version, call.schema(), typed) {
         return Err(status);
     }
-    let mut problems: Vec<String> =
-        duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
-    problems
-        .extend(walk::prune(call.schema(), object).into_iter().map(|path| format!("unknown field {path:?}")));
+    let unknown = walk::prune(call.schema(), object);
+    let problems = source.problems(unknown, call.validator().is_none());
     if !object["metadata"].is_object() {
         object["metadata"] = Value::Object(serde_json::Map::new());
     }

@@ -113,22 +113,11 @@ pub fn read(call: &Call, bytes: &[u8], validation: body::FieldValidation) -> Res
         return Err(Status::bad_request("error decoding YAML: the configuration must be an object"));
     }
     if !duplicates.is_empty() && validation != body::FieldValidation::Ignore {
-        let line = yaml::duplicate_line(bytes);
-        let told = duplicates.iter().enumerate().map(|(index, path)| {
-            let key = path.rsplit('.').next().unwrap_or(path);
-            match line {
-                Some(line) if index == 0 => format!("line {line}: key {key:?} already set in map"),
-                _ => format!("key {key:?} already set in map"),
-            }
-        });
         if validation == body::FieldValidation::Strict {
-            let lines: Vec<String> = told.collect();
-            return Err(Status::bad_request(format!(
-                "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
-                lines.join("\n  ")
-            )));
+            let error = yaml::duplicate_error(bytes, &duplicates);
+            return Err(Status::bad_request(format!("error strict decoding YAML: {error}")));
         }
-        told.for_each(|text| call.context.warn(text));
+        yaml::duplicate_lines(bytes, &duplicates).into_iter().for_each(|text| call.context.warn(text));
     }
     Ok(Configuration { object, force: call.query.flag("force") })
 }
@@ -148,7 +137,7 @@ pub fn apply(call: &Call, configuration: &Configuration, live: Option<&Value>) -
     }
     crate::read::same_name(call, &object)?;
     metadata::settle_namespace(call, &mut object)?;
-    body::check_fields(call, &mut object, &[], body::FieldValidation::Ignore)?;
+    body::check_fields(call, &mut object, &body::Source::default(), body::FieldValidation::Ignore)?;
     Ok(object)
 }
 

@@ -127,6 +127,27 @@ async fn fields_that_do_not_fit() {
     assert!(
         admin.post(&format!("{PODS}?dryRun=All&fieldValidation=Ignore"), &odd).await.warnings().is_empty()
     );
+    // What is wrong is told in the order of the document.
+    let mixed = r#"{"zzz":1,"metadata":{"name":"p","name":"q"},"aaa":2,"data":{"a":"1","a":"2"}}"#;
+    let told = r#"unknown field "zzz", duplicate field "metadata.name", unknown field "aaa", duplicate field "data.a""#;
+    let strict = format!("{CONFIG_MAPS}?fieldValidation=Strict");
+    admin.send("POST", &strict, &[("content-type", "application/json")], mixed).await.refused(
+        400,
+        "BadRequest",
+        &format!(
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: {told}"
+        ),
+    );
+    let mixed = "zzz: 1\nmetadata:\n  name: p\n  name: q\naaa: 1\n";
+    let told = "error converting YAML to JSON: yaml: unmarshal errors:\n  line 4: key \"name\" already set in map, \
+                unknown field \"aaa\", unknown field \"zzz\"";
+    admin.send("POST", &strict, &[("content-type", "application/yaml")], mixed).await.refused(
+        400,
+        "BadRequest",
+        &format!(
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: {told}"
+        ),
+    );
     let twice = r#"{"metadata":{"name":"p","name":"q"},"data":{"a":"1","a":"2"}}"#;
     let strict = format!("{CONFIG_MAPS}?fieldValidation=Strict");
     admin.send("POST", &strict, &JSON, twice).await.refused(
