@@ -26,7 +26,16 @@ pub fn read(text: &str) -> Vec<Kind> {
         let (sort, rest) = part.split_once(' ').unwrap_or((part, ""));
         match sort {
             "presents" => kind.presents = presents(rest),
-            "fields" => kind.selectable = rest.split(' ').map(str::to_owned).collect(),
+            "fields" => {
+                for field in rest.split(' ') {
+                    let (name, paths) = field.split_once('=').unwrap_or((field, ""));
+                    kind.selectable.push(name.to_owned());
+                    if !paths.is_empty() {
+                        let paths = paths.split('|').map(str::to_owned).collect();
+                        kind.selected_from.insert(name.to_owned(), paths);
+                    }
+                }
+            }
             "sub" => {
                 for name in rest.split(' ') {
                     let sub = subresource(kind, name);
@@ -73,6 +82,7 @@ fn kind(line: &str) -> Option<Kind> {
         }],
         storage: 0,
         selectable: Vec::new(),
+        selected_from: BTreeMap::new(),
         name_rule: "dns1123-subdomain".into(),
         ttl_s: None,
         generation: false,

@@ -8,6 +8,7 @@ pub mod structural;
 mod validator;
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -47,6 +48,7 @@ pub fn kind(definition: &Value) -> Option<Kind> {
         versions: Vec::new(),
         storage: 0,
         selectable: Vec::new(),
+        selected_from: BTreeMap::new(),
         name_rule: "dns1123-subdomain".into(),
         ttl_s: None,
         generation: true,

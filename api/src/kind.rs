@@ -48,6 +48,9 @@ pub struct Kind {
     /// The fields that field selectors know beside `metadata.name` and `metadata.namespace`,
     /// as paths such as `spec.nodeName`.
     pub selectable: Vec<String>,
+    /// Where a selectable field is not what it is called: the paths of which the first that is not
+    /// empty counts.
+    pub selected_from: BTreeMap<String, Vec<String>>,
     /// How names are checked: `dns1123-subdomain`, `dns1123-label`, `dns1035-label`, `path-segment`.
     pub name_rule: String,
     /// Seconds until an object is deleted by the store, if it is (events).

@@ -3,7 +3,9 @@
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::runtime::watcher;
@@ -22,6 +24,7 @@ pub(crate) struct Context {
     pub shutdown: CancellationToken,
     pub pods: View<Pod>,
     pub replica_sets: View<ReplicaSet>,
+    pub replication_controllers: View<ReplicationController>,
     pub deployments: View<Deployment>,
     pub services: View<Service>,
     pub endpoint_slices: View<EndpointSlice>,
@@ -44,6 +47,7 @@ impl Context {
         Self {
             pods: View::spawn_trimmed(Api::all(client.clone()), all(), trim::pod, stop()),
             replica_sets: View::spawn(Api::all(client.clone()), all(), stop()),
+            replication_controllers: View::spawn(Api::all(client.clone()), all(), stop()),
             deployments: View::spawn(Api::all(client.clone()), all(), stop()),
             services: View::spawn(Api::all(client.clone()), all(), stop()),
             endpoint_slices: View::spawn(Api::all(client.clone()), all(), stop()),

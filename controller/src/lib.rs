@@ -29,6 +29,8 @@ mod taint;
 
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use skiff_runtime::leader;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +63,8 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
     let context = Arc::new(Context::new(config, client, stop.clone()));
     let all = async {
         tokio::join!(
-            replicaset::run(context.clone()),
+            replicaset::run::<ReplicaSet>(context.clone()),
+            replicaset::run::<ReplicationController>(context.clone()),
             deployment::run(context.clone()),
             endpoints::run(context.clone()),
             namespace::run(context.clone()),

@@ -1,8 +1,9 @@
-//! ReplicaSets: as many pods as wanted, no more and no fewer.
+//! ReplicaSets and ReplicationControllers: as many pods as wanted, no more and no fewer.
 //!
 //! Behaviour: upstream's `pkg/controller/replicaset/replica_set.go`.
 
 mod decide;
+mod replicated;
 mod victims;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, PostParams};
 use skiff_runtime::Key;
 use skiff_runtime::event::{Recorder, Type, reference};
@@ -22,35 +24,37 @@ use crate::context::{Context, delete_only, replace_status};
 use crate::error::{Error, gone_is_fine, is_conflict, is_namespace_terminating, is_not_found};
 use crate::pods;
 use decide::{Failure, Plan, World, decide, status};
+use replicated::Replicated;
 
 /// Pods created or deleted in one turn, as upstream; the rest waits for the next one.
 pub(crate) const MAX_BURST: usize = 500;
 
-/// Runs the controller.
-pub(crate) async fn run(context: Arc<Context>) {
-    let queue = Queue::new("replicaset");
-    let recorder = context.recorder("replicaset-controller");
+/// Runs the controller of a kind.
+pub(crate) async fn run<K: Replicated>(context: Arc<Context>) {
+    let queue = Queue::new(K::QUEUE);
+    let recorder = context.recorder(K::CONTROLLER);
     {
         let queue = queue.clone();
-        context.replica_sets.follow(context.shutdown.clone(), move |change| {
+        K::view(&context).follow(context.shutdown.clone(), move |change| {
             if let Some(set) = change.new.as_ref().or(change.old.as_ref()) {
                 queue.add(Key::of(set.as_ref()));
             }
         });
     }
     {
-        let (queue, sets) = (queue.clone(), context.replica_sets.clone());
+        let (queue, sets) = (queue.clone(), K::view(&context).clone());
         context.pods.follow(context.shutdown.clone(), move |change| {
             for pod in [&change.old, &change.new].into_iter().flatten() {
                 let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
                 match controller_of(&pod.metadata) {
-                    Some(owner) if owner.kind == "ReplicaSet" => {
+                    Some(owner) if owner.kind == K::kind(&()) => {
                         queue.add(Key::new(namespace, &owner.name));
                     }
                     Some(_) => {}
                     None => {
                         for set in sets.list_in(namespace) {
-                            let selector = set.spec.as_ref().and_then(|spec| claim::selector(&spec.selector));
+                            let spec = set.as_set().spec.clone();
+                            let selector = spec.and_then(|spec| claim::selector(&spec.selector));
                             if claim::matches(&selector, pod.metadata.labels.as_ref()) {
                                 queue.add(Key::of(set.as_ref()));
                             }
@@ -61,35 +65,38 @@ pub(crate) async fn run(context: Arc<Context>) {
         });
     }
     tokio::select! {
-        () = async { context.replica_sets.synced().await; context.pods.synced().await } => {}
+        () = async { K::view(&context).synced().await; context.pods.synced().await } => {}
         () = context.shutdown.cancelled() => return,
     }
-    let reconcile = |key| reconcile(&context, &recorder, key);
+    let reconcile = |key| reconcile::<K>(&context, &recorder, key);
     queue::run(queue.clone(), context.config.workers, reconcile, context.shutdown.clone()).await;
 }
 
-fn observe(context: &Context, key: &Key) -> Option<World> {
-    let set = context.replica_sets.by_key(key)?;
-    Some(World {
+/// What is there, and the object as it is written.
+fn observe<K: Replicated>(context: &Context, key: &Key) -> Option<(Arc<K>, World)> {
+    let view = K::view(context);
+    let written = view.by_key(key)?;
+    let world = World {
         pods: context.pods.list_in(&key.namespace),
-        siblings: context.replica_sets.list_in(&key.namespace),
-        set,
-    })
+        siblings: view.list_in(&key.namespace).iter().map(Replicated::as_set).collect(),
+        set: written.as_set(),
+    };
+    Some((written, world))
 }
 
-async fn reconcile(context: &Context, recorder: &Recorder, key: Key) -> Result<Action, Error> {
-    let Some(world) = observe(context, &key) else { return Ok(Action::Done) };
+async fn reconcile<K: Replicated>(context: &Context, recorder: &Recorder, key: Key) -> Result<Action, Error> {
+    let Some((written, world)) = observe::<K>(context, &key) else { return Ok(Action::Done) };
     let plan = decide(&world, Timestamp::now());
     let pods: Api<Pod> = context.api(&key.namespace);
-    claim::settle(&pods, &context.pods, world.set.as_ref(), &plan.claim).await?;
-    let failure = apply(context, recorder, &pods, &world.set, &plan).await;
+    claim::settle(&pods, &context.pods, written.as_ref(), &plan.claim).await?;
+    let failure = apply(context, recorder, &pods, written.as_ref(), &world.set, &plan).await;
     // The status tells what is known now; what was just created or deleted comes back as changes.
     let now = Timestamp::now();
     let (status, again) = status(&world.set, &plan.claim.owned, failure.as_ref(), now);
-    if world.set.status.as_ref() != Some(&status) {
-        let changed = ReplicaSet { status: Some(status), ..ReplicaSet::clone(&world.set) };
-        let sets: Api<ReplicaSet> = context.api(&key.namespace);
-        match replace_status(&sets, &context.replica_sets, &changed).await {
+    let changed = written.with_status(status);
+    if *written != changed {
+        let sets: Api<K> = context.api(&key.namespace);
+        match replace_status(&sets, K::view(context), &changed).await {
             Err(error) if is_not_found(&error) => return Ok(Action::Done),
             other => other.map(|_| ())?,
         }
@@ -101,16 +108,17 @@ async fn reconcile(context: &Context, recorder: &Recorder, key: Key) -> Result<A
 }
 
 /// Creates and deletes, many at once, and waits until the view holds it all. The first failure ends it.
-async fn apply(
+async fn apply<K: Replicated>(
     context: &Context,
     recorder: &Recorder,
     api: &Api<Pod>,
-    set: &Arc<ReplicaSet>,
+    written: &K,
+    set: &ReplicaSet,
     plan: &Plan,
 ) -> Option<Failure> {
-    let about = reference(set.as_ref());
+    let about = reference(written);
     if plan.create > 0 {
-        let pod = template(set)?;
+        let pod = template(set, controller_reference(written))?;
         // One goes first: what refuses one refuses all, and is then asked once.
         let first = create(context, recorder, api, &about, &pod).await;
         if first.is_err() || plan.create == 1 {
@@ -156,11 +164,11 @@ async fn apply(
     failure.map(|error| Failure::deleting(recorder, about, error))
 }
 
-fn template(set: &ReplicaSet) -> Option<Pod> {
+fn template(set: &ReplicaSet, owner: OwnerReference) -> Option<Pod> {
     let template = set.spec.as_ref()?.template.as_ref()?;
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
     let name = set.metadata.name.as_deref().unwrap_or_default();
-    Some(pods::from_template(template, namespace, name, controller_reference(set)))
+    Some(pods::from_template(template, namespace, name, owner))
 }
 
 async fn create(

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -219,6 +221,34 @@ async fn an_orphaned_set_keeps_its_pods() {
     let after = cluster.api::<Pod>().list(&Default::default()).await.unwrap().items;
     let uids = |pods: &[Pod]| pods.iter().map(|pod| pod.metadata.uid.clone()).collect::<BTreeSet<_>>();
     assert_eq!(uids(&before), uids(&after));
+}
+
+#[tokio::test]
+async fn a_replication_controller_keeps_its_pods_beside_a_set_of_its_name() {
+    let cluster = Cluster::start(Config { leader_elect: false, ..Config::default() }).await;
+    let controller = json!({"metadata": {"name": "web"}, "spec": {"replicas": 2, "selector": {"app": "old"},
+        "template": {"metadata": {"labels": {"app": "old"}}, "spec": {"containers": [{"name": "c", "image": "old:1"}]}}}});
+    cluster.create::<ReplicationController>(Some("default"), controller).await;
+    let set = json!({"metadata": {"name": "web"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "new"}},
+        "template": {"metadata": {"labels": {"app": "new"}}, "spec": {"containers": [{"name": "c", "image": "new:1"}]}}}});
+    cluster.create::<ReplicaSet>(Some("default"), set).await;
+    let ready = |found: &[ReplicationController], count| {
+        found.iter().any(|one| one.status.as_ref().is_some_and(|status| status.ready_replicas == Some(count)))
+    };
+    until(cluster.api::<ReplicationController>(), "two ready", |found| ready(found, 2)).await;
+    let owners = |pods: &[Pod]| {
+        let owner = |pod: &Pod| pod.metadata.owner_references.as_ref().unwrap()[0].kind.clone();
+        pods.iter().map(owner).collect::<Vec<_>>()
+    };
+    let pods = until(cluster.api::<Pod>(), "three pods", |found| found.len() == 3).await;
+    assert_eq!(owners(&pods).iter().filter(|kind| *kind == "ReplicationController").count(), 2);
+    let scale = json!({"spec": {"replicas": 1}});
+    let api = cluster.api::<ReplicationController>();
+    api.patch("web", &PatchParams::default(), &Patch::Merge(&scale)).await.unwrap();
+    until(cluster.api::<ReplicationController>(), "one ready", |found| ready(found, 1)).await;
+    cluster.api::<ReplicationController>().delete("web", &DeleteParams::background()).await.unwrap();
+    let left = until(cluster.api::<Pod>(), "the set's pod alone", |found| found.len() == 1).await;
+    assert_eq!(owners(&left), ["ReplicaSet"]);
 }
 
 #[tokio::test]

@@ -127,6 +127,16 @@ fn what_is_owned_goes_with_its_owner_in_the_way_that_was_asked() {
     gone(&cluster, &["configmap", "c-1"]);
     gone(&cluster, &["configmap", "c"]);
 
+    // In a circle, nobody waits for ever.
+    let first = make(&cluster, "d-1", &[]);
+    let second = make(&cluster, "d-2", &[&first]);
+    let third = make(&cluster, "d-3", &[&second]);
+    cluster.apply(&map("d-1", &[&third]));
+    cluster.kubectl(&["delete", "configmap", "d-1", "--cascade=foreground", "--wait=false"]);
+    for name in ["d-1", "d-2", "d-3"] {
+        gone(&cluster, &["configmap", name]);
+    }
+
     // Orphaned: it stays and belongs to nobody; a Deployment's pods run on.
     cluster.kubectl(&["create", "deployment", "web", "--image=nginx", "--replicas=2"]);
     let pods = cluster.ready_pods("app=web", 2, 30);

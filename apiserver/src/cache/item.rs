@@ -66,7 +66,13 @@ impl Item {
         let mut opened = vec![("metadata", metadata)];
         let mut fields = Vec::with_capacity(kind.selectable.len());
         for path in &kind.selectable {
-            let text = text_at(&top, &mut opened, path);
+            let text = match kind.selected_from.get(path) {
+                None => text_at(&top, &mut opened, path),
+                Some(paths) => {
+                    let mut texts = paths.iter().map(|path| text_at(&top, &mut opened, path));
+                    texts.find(|text| !text.is_empty()).unwrap_or_default()
+                }
+            };
             fields.push(if text.is_empty() { zero(kind, path).to_owned() } else { text });
         }
         let body = with_revision(&top, &opened[0].1, revision, stored.len());

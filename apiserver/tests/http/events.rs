@@ -56,6 +56,8 @@ async fn both_groups_show_the_same_events() {
         (OWN, "?fieldSelector=regarding.name%3Dq", vec!["b"]),
         (OWN, "?fieldSelector=reportingController%3Dexample.com/agent", vec!["b"]),
         (CORE, "?fieldSelector=reason%3DPulled", vec!["a"]),
+        (CORE, "?fieldSelector=source%3Dagent", vec!["a"]),
+        (CORE, "?fieldSelector=source%3Dexample.com/agent", vec!["b"]),
     ] {
         let list = admin.get(&format!("{path}{query}")).await.expect(200);
         assert_eq!(names(&list), expected, "{path}{query}");

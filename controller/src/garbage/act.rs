@@ -6,7 +6,7 @@ use serde_json::json;
 use skiff_runtime::queue::Action;
 
 use super::Collector;
-use super::decide::{Owner, Plan, Verdict, decide, judge};
+use super::decide::{Owner, Plan, Verdict, decide, dependents, judge};
 use super::graph::{FOREGROUND, Item, ORPHAN};
 use crate::error::{Error, gone_is_fine, is_conflict};
 
@@ -38,11 +38,15 @@ async fn ask_owners(collector: &Collector, item: &Item, uid: &str) -> Result<(),
     for owner in &item.owners {
         owners.push(state(collector, item, owner).await?);
     }
-    let has_dependents = !collector.graph().dependents(uid).is_empty();
-    match judge(item, &owners, has_dependents) {
+    let dependents = dependents(&collector.graph(), uid);
+    match judge(item, &owners, dependents) {
         Verdict::Keep => Ok(()),
         Verdict::Unreference(off) => unreference(collector, item, uid, &off).await,
         Verdict::DeleteForeground => delete(collector, item, uid, Some(PropagationPolicy::Foreground)).await,
+        Verdict::DeleteInCircle => {
+            let_owners_go(collector, item, uid).await?;
+            delete(collector, item, uid, Some(PropagationPolicy::Foreground)).await
+        }
         Verdict::Delete => delete(collector, item, uid, None).await,
     }
 }
@@ -112,6 +116,22 @@ async fn unreference(collector: &Collector, item: &Item, uid: &str, off: &[Strin
     let before = owners.len();
     owners.retain(|owner| !off.contains(&owner.uid));
     if owners.len() == before {
+        return Ok(());
+    }
+    patch(collector, item, &meta, "ownerReferences", json!(owners)).await
+}
+
+/// No owner has to wait for this object any more.
+async fn let_owners_go(collector: &Collector, item: &Item, uid: &str) -> Result<(), Error> {
+    let Some(meta) = latest(collector, item, uid).await? else { return Ok(()) };
+    let mut owners = meta.owner_references.clone().unwrap_or_default();
+    let blocking = owners.iter_mut().filter(|owner| owner.block_owner_deletion == Some(true));
+    let mut changed = false;
+    for owner in blocking {
+        owner.block_owner_deletion = Some(false);
+        changed = true;
+    }
+    if !changed {
         return Ok(());
     }
     patch(collector, item, &meta, "ownerReferences", json!(owners)).await

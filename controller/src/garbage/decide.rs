@@ -37,6 +37,9 @@ pub(super) enum Verdict {
     Delete,
     /// Delete it so that it waits for its own dependents, as its owner waits for it.
     DeleteForeground,
+    /// The same, but let its owners not wait for it: a dependent of its own waits already, which may
+    /// be one that owns it in turn, and they would wait for each other for ever.
+    DeleteInCircle,
 }
 
 pub(super) fn decide(graph: &Graph, uid: &str) -> Plan {
@@ -55,20 +58,39 @@ pub(super) fn decide(graph: &Graph, uid: &str) -> Plan {
     if item.deleting || item.owners.is_empty() { Plan::Nothing } else { Plan::AskOwners }
 }
 
+/// What is known of an item's dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dependents {
+    None,
+    Some,
+    /// One of them is being deleted and waits for its own.
+    Waiting,
+}
+
+pub(super) fn dependents(graph: &Graph, uid: &str) -> Dependents {
+    let all = graph.dependents(uid);
+    if all.iter().any(|dependent| graph.get(dependent).is_some_and(Item::waits)) {
+        Dependents::Waiting
+    } else if all.is_empty() {
+        Dependents::None
+    } else {
+        Dependents::Some
+    }
+}
+
 /// `owners` are the item's, in its order.
-pub(super) fn judge(item: &Item, owners: &[Owner], has_dependents: bool) -> Verdict {
+pub(super) fn judge(item: &Item, owners: &[Owner], dependents: Dependents) -> Verdict {
     let is = |state: Owner| owners.contains(&state);
     if is(Owner::Solid) {
         let off = item.owners.iter().zip(owners).filter(|(_, state)| **state != Owner::Solid);
         let off: Vec<_> = off.map(|(owner, _)| owner.uid.clone()).collect();
         return if off.is_empty() { Verdict::Keep } else { Verdict::Unreference(off) };
     }
-    if is(Owner::Waiting) && has_dependents {
-        Verdict::DeleteForeground
-    } else if owners.is_empty() {
-        Verdict::Keep
-    } else {
-        Verdict::Delete
+    match dependents {
+        _ if owners.is_empty() => Verdict::Keep,
+        Dependents::Some if is(Owner::Waiting) => Verdict::DeleteForeground,
+        Dependents::Waiting if is(Owner::Waiting) => Verdict::DeleteInCircle,
+        _ => Verdict::Delete,
     }
 }
 
@@ -122,6 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn a_circle_is_known_by_a_dependent_that_waits() {
+        let mut graph = Graph::default();
+        graph.insert("a", item(&["c"], false, &[]));
+        graph.insert("b", item(&["a"], false, &[]));
+        graph.insert("c", item(&["b"], false, &[]));
+        assert_eq!(dependents(&graph, "c"), Dependents::Some);
+        graph.insert("a", item(&["c"], true, &[FOREGROUND]));
+        assert_eq!(dependents(&graph, "b"), Dependents::Some);
+        assert_eq!(dependents(&graph, "c"), Dependents::Waiting);
+    }
+
+    #[test]
     fn an_owner_that_orphans_frees_its_dependents() {
         let mut graph = Graph::default();
         graph.insert("set", item(&[], false, &[]));
@@ -134,18 +168,20 @@ mod tests {
     fn owners_decide() {
         use Owner::{Absent, Solid, Waiting};
         let off = |uids: &[&str]| Verdict::Unreference(uids.iter().map(|uid| (*uid).to_owned()).collect());
-        let table: [(&[Owner], bool, Verdict); 7] = [
-            (&[Solid], false, Verdict::Keep),
-            (&[Absent], false, Verdict::Delete),
-            (&[Solid, Absent], false, off(&["b"])),
-            (&[Waiting, Solid], false, off(&["a"])),
-            (&[Waiting], false, Verdict::Delete),
-            (&[Waiting], true, Verdict::DeleteForeground),
-            (&[Absent, Absent], true, Verdict::Delete),
+        let table: [(&[Owner], Dependents, Verdict); 9] = [
+            (&[], Dependents::Some, Verdict::Keep),
+            (&[Solid], Dependents::None, Verdict::Keep),
+            (&[Absent], Dependents::None, Verdict::Delete),
+            (&[Solid, Absent], Dependents::None, off(&["b"])),
+            (&[Waiting, Solid], Dependents::None, off(&["a"])),
+            (&[Waiting], Dependents::None, Verdict::Delete),
+            (&[Waiting], Dependents::Some, Verdict::DeleteForeground),
+            (&[Waiting, Absent], Dependents::Waiting, Verdict::DeleteInCircle),
+            (&[Absent, Absent], Dependents::Waiting, Verdict::Delete),
         ];
-        for (owners, has_dependents, expected) in table {
+        for (owners, dependents, expected) in table {
             let item = item(&["a", "b"][..owners.len()], false, &[]);
-            assert_eq!(judge(&item, owners, has_dependents), expected, "{owners:?}");
+            assert_eq!(judge(&item, owners, dependents), expected, "{owners:?}");
         }
     }
 }
