@@ -98,8 +98,8 @@ impl Source {
         if typed && !self.yaml && found.len() > 1 {
             let keys = yaml::keys(&self.bytes);
             found.sort_by_key(|(twice, path)| {
-                let places = keys.iter().enumerate().filter(|(_, key)| *key == path).map(|(at, _)| at);
-                if *twice { places.skip(1).next() } else { places.take(1).next() }
+                let mut places = keys.iter().enumerate().filter(|(_, key)| *key == path).map(|(at, _)| at);
+                places.nth(usize::from(*twice))
             });
         }
         problems.extend(found.into_iter().map(|(twice, path)| {
