@@ -25,6 +25,8 @@ pub struct Quantity {
 }
 
 const NANO: i128 = 1_000_000_000;
+/// The largest quantity.
+const MOST: i128 = i64::MAX as i128 * NANO;
 const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 /// Suffix and power of ten, greatest first.
 const DECIMAL: [(&str, i32); 10] =
@@ -42,7 +44,6 @@ impl Quantity {
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         if whole.len() + fraction.len() == 0
-            || whole.len() > 24
             || !(whole.bytes().chain(fraction.bytes())).all(|c| c.is_ascii_digit())
         {
             return None;
@@ -61,17 +62,19 @@ impl Quantity {
         };
         // The digits as one number with `scale` of them after the point.
         let kept = &fraction[..fraction.len().min(18)];
-        let mantissa: i128 =
-            format!("{whole}{kept}").parse().ok().or((whole.is_empty() && kept.is_empty()).then_some(0))?;
+        let digits = whole.bytes().chain(kept.bytes()).map(|digit| i128::from(digit - b'0'));
+        let mantissa = digits.fold(0_i128, |sum, digit| sum.saturating_mul(10).saturating_add(digit));
         let exponent = 9 + power - i32::try_from(kept.len()).ok()?;
-        let scaled = mantissa.checked_mul(multiplier)?;
+        let scaled = mantissa.saturating_mul(multiplier);
         let nanos = if exponent >= 0 {
-            scaled.checked_mul(10_i128.checked_pow(exponent.unsigned_abs())?)?
+            scaled.saturating_mul(10_i128.checked_pow(exponent.unsigned_abs())?)
         } else {
             let divisor = 10_i128.checked_pow(exponent.unsigned_abs())?;
             // Upstream rounds up what is finer than it keeps.
             scaled.div_euclid(divisor) + i128::from(scaled.rem_euclid(divisor) != 0)
         };
+        // Upstream keeps nothing larger either.
+        let nanos = nanos.min(MOST);
         Some(Self { nanos: if negative { -nanos } else { nanos }, format })
     }
 
@@ -97,7 +100,9 @@ impl Quantity {
 
     /// As a whole number of 64 bits, if it is one.
     pub fn whole(&self) -> Option<i64> {
-        (self.nanos % NANO == 0).then(|| i64::try_from(self.nanos / NANO).ok()).flatten()
+        // The largest stands for everything beyond it.
+        let exact = self.nanos % NANO == 0 && self.nanos.abs() < MOST;
+        exact.then(|| i64::try_from(self.nanos / NANO).ok()).flatten()
     }
 
     /// As the nearest floating number.

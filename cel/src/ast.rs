@@ -135,6 +135,11 @@ pub const ACCUMULATOR: &str = "@result";
 /// The name by which an expression might try to reach it.
 pub const OLD_ACCUMULATOR: &str = "__result__";
 
+/// Goes one deeper into a tree, on more stack if there is little left.
+pub fn deeper<R>(step: impl FnOnce() -> R) -> R {
+    stacker::maybe_grow(128 * 1024, 1024 * 1024, step)
+}
+
 impl Expr {
     /// `a.b.c` as one name, if the node is nothing but names and selections.
     pub fn qualified_name(&self) -> Option<String> {

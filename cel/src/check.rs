@@ -6,7 +6,7 @@ mod literals;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ast::{Comprehension, Element, Entry, Expr, FieldInit, Id, Kind, Literal};
+use crate::ast::{Comprehension, Element, Entry, Expr, FieldInit, Id, Kind, Literal, deeper};
 use crate::environment::Environment;
 use crate::error::{CompileErrors, Mistake};
 use crate::library::declarations::{FUNCTIONS, Overload, opaque};
@@ -110,6 +110,10 @@ impl Checker<'_> {
     }
 
     fn check(&mut self, expr: &Expr) {
+        deeper(|| self.check_node(expr));
+    }
+
+    fn check_node(&mut self, expr: &Expr) {
         let ty = match &expr.kind {
             Kind::Literal(literal) => of_literal(literal),
             Kind::Ident(name) => self.ident(expr.id, name),
@@ -341,16 +345,13 @@ impl Checker<'_> {
     }
 
     /// The type of two values that stand in one list or map.
-    fn join(&mut self, at: Id, before: Option<Type>, found: Type) -> Type {
+    fn join(&mut self, before: Option<Type>, found: Type) -> Type {
         let Some(before) = before else { return found };
         if self.substitutions.assignable([(&before, &found)]) {
             return most_general(&before, &found);
         }
-        if self.environment.options.mixed_literals {
-            return Type::Dyn;
-        }
-        self.mismatch(at, &before, &found);
-        Type::Error
+        // That they are of one type is asked for later, where it must be.
+        Type::Dyn
     }
 
     /// The type of an item, unwrapped if it is marked as optional.
@@ -371,7 +372,7 @@ impl Checker<'_> {
         let mut of = None;
         for item in items {
             let found = self.item(&item.value, item.optional);
-            of = Some(self.join(item.value.id, of, found));
+            of = Some(self.join(of, found));
         }
         Type::list(of.unwrap_or_else(|| self.fresh()))
     }
@@ -381,9 +382,9 @@ impl Checker<'_> {
         for entry in entries {
             self.check(&entry.key);
             let found = self.type_of(&entry.key);
-            keys = Some(self.join(entry.key.id, keys, found));
+            keys = Some(self.join(keys, found));
             let found = self.item(&entry.value, entry.optional);
-            values = Some(self.join(entry.value.id, values, found));
+            values = Some(self.join(values, found));
         }
         let keys = keys.unwrap_or_else(|| self.fresh());
         let values = values.unwrap_or_else(|| self.fresh());

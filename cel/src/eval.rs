@@ -8,6 +8,7 @@ mod containers;
 
 use std::sync::Arc;
 
+use crate::ast::deeper;
 use crate::cost::runtime;
 use crate::error::EvaluationError;
 use crate::library::Call;
@@ -25,7 +26,7 @@ pub(crate) struct Frame<'e, 'a> {
     activation: &'e Activation<'a>,
     /// The variables that were asked for, by their place in the plan.
     variables: Vec<Option<Value<'a>>>,
-    locals: Vec<Value<'a>>,
+    locals: Vec<Result<Value<'a>>>,
     cost: u64,
     limit: u64,
     /// What lazily evaluated variables cost; it does not count against the limit of this evaluation.
@@ -35,7 +36,7 @@ pub(crate) struct Frame<'e, 'a> {
 impl<'e, 'a> Frame<'e, 'a> {
     pub(crate) fn new(program: &'a Program, activation: &'e Activation<'a>, limit: u64) -> Self {
         let variables = vec![None; program.variable_count()];
-        let locals = vec![Value::Null; program.depth()];
+        let locals = vec![Ok(Value::Null); program.depth()];
         Self { program, activation, variables, locals, cost: 0, limit, beside: 0 }
     }
 
@@ -55,6 +56,13 @@ impl<'e, 'a> Frame<'e, 'a> {
     fn eval(&mut self, node: &'a Node) -> Result<Value<'a>> {
         match node {
             Node::Constant(value) => Ok(value.clone()),
+            _ => deeper(|| self.eval_node(node)),
+        }
+    }
+
+    fn eval_node(&mut self, node: &'a Node) -> Result<Value<'a>> {
+        match node {
+            Node::Constant(value) => Ok(value.clone()),
             Node::Has { .. } | Node::Conditional { .. } => self.attribute(node),
             _ if node.is_attribute() => {
                 let value = self.attribute(node);
@@ -72,7 +80,7 @@ impl<'e, 'a> Frame<'e, 'a> {
                 }
             }
             Node::Equal { left, right, negated } => {
-                let (left, right) = (self.eval(left)?, self.eval(right)?);
+                let [left, right] = self.pair(left, right)??;
                 let same = equal(&left, &right);
                 self.charge(runtime::equality(&left, &right))?;
                 Ok(Value::Bool(same? != *negated))
@@ -83,19 +91,26 @@ impl<'e, 'a> Frame<'e, 'a> {
             }
             Node::Or { optional, otherwise, unwrap } => self.or(optional, otherwise, *unwrap),
             Node::Call { name, overload, native, args, regex } => {
-                let call = |args: &[Value<'a>]| native(&Call { args, regex: regex.as_ref() });
+                let call = |args: &[Value<'a>]| native(&Call { args, overload, regex: regex.as_ref() });
                 let done = |args: &[Value<'a>], result: Result<Value<'a>>, frame: &mut Self| {
                     frame.charge(runtime::call(name, overload, args, result.as_ref().ok()))?;
                     result
                 };
                 match args.as_slice() {
                     [] => done(&[], call(&[]), self),
-                    [one] => {
-                        let args = [self.eval(one)?];
-                        done(&args, call(&args), self)
-                    }
+                    [one] => match self.eval(one) {
+                        Ok(arg) => {
+                            let args = [arg];
+                            done(&args, call(&args), self)
+                        }
+                        // A call of what has no value costs too.
+                        Err(error) => {
+                            self.charge(1)?;
+                            Err(error)
+                        }
+                    },
                     [one, two] => {
-                        let args = [self.eval(one)?, self.eval(two)?];
+                        let args = self.pair(one, two)??;
                         done(&args, call(&args), self)
                     }
                     more => {
@@ -110,15 +125,15 @@ impl<'e, 'a> Frame<'e, 'a> {
             Node::Fold(fold) => self.fold(fold),
             Node::Bind { slot, cost, value, body } => {
                 self.charge(*cost)?;
-                self.locals[*slot] = self.eval(value)?;
+                self.locals[*slot] = Ok(self.eval(value)?);
                 let result = self.eval(body);
-                self.locals[*slot] = Value::Null;
+                self.locals[*slot] = Ok(Value::Null);
                 result
             }
             Node::Append { slot, item, cost } => {
                 let item = self.eval(item)?;
                 self.charge(*cost)?;
-                Ok(match std::mem::replace(&mut self.locals[*slot], Value::Null) {
+                Ok(match std::mem::replace(&mut self.locals[*slot], Ok(Value::Null))? {
                     Value::List(List::Owned { mut items, kind }) => {
                         Arc::make_mut(&mut items).push(item);
                         Value::List(List::Owned { items, kind })
@@ -135,7 +150,7 @@ impl<'e, 'a> Frame<'e, 'a> {
     fn attribute(&mut self, node: &'a Node) -> Result<Value<'a>> {
         match node {
             Node::Variable(place) => self.variable(*place),
-            Node::Local(slot) => Ok(self.locals[*slot].clone()),
+            Node::Local(slot) => self.locals[*slot].clone(),
             Node::Select { operand, field } => {
                 let operand = self.operand(operand)?;
                 self.charge(1)?;
@@ -174,7 +189,7 @@ impl<'e, 'a> Frame<'e, 'a> {
     }
 
     fn operand(&mut self, node: &'a Node) -> Result<Value<'a>> {
-        if node.is_attribute() { self.attribute(node) } else { self.eval(node) }
+        if node.is_attribute() { deeper(|| self.attribute(node)) } else { self.eval(node) }
     }
 
     fn variable(&mut self, place: usize) -> Result<Value<'a>> {
@@ -270,7 +285,8 @@ impl<'e, 'a> Frame<'e, 'a> {
     fn insert(&mut self, slot: usize, entry: &'a [Node]) -> Result<Value<'a>> {
         let values = entry.iter().map(|node| self.eval(node)).collect::<Result<Vec<_>>>()?;
         self.charge(2)?;
-        let Value::Map(Map::Owned(mut map)) = std::mem::replace(&mut self.locals[slot], Value::Null) else {
+        let Value::Map(Map::Owned(mut map)) = std::mem::replace(&mut self.locals[slot], Ok(Value::Null))?
+        else {
             return Err(EvaluationError::no_overload());
         };
         let into = Arc::make_mut(&mut map);
@@ -295,8 +311,7 @@ impl<'e, 'a> Frame<'e, 'a> {
     fn fold(&mut self, fold: &'a Fold) -> Result<Value<'a>> {
         let range = self.eval(&fold.range)?;
         let base = fold.base;
-        self.locals[base] = self.eval(&fold.init)?;
-        let mut error = None;
+        self.locals[base] = Ok(self.eval(&fold.init)?);
         match &range {
             Value::List(list) => {
                 for index in 0..list.len() {
@@ -304,7 +319,7 @@ impl<'e, 'a> Frame<'e, 'a> {
                     #[expect(clippy::cast_possible_wrap, reason = "no list is that long")]
                     let (first, second) =
                         if fold.two { (Value::Int(index as i64), Some(item?)) } else { (item?, None) };
-                    if !self.turn(fold, first, second, &mut error)? {
+                    if !self.turn(fold, first, second)? {
                         break;
                     }
                 }
@@ -315,59 +330,46 @@ impl<'e, 'a> Frame<'e, 'a> {
                         (true, Some(value)) => Some(value?),
                         _ => None,
                     };
-                    if !self.turn(fold, key, second, &mut error)? {
+                    if !self.turn(fold, key, second)? {
                         break;
                     }
                 }
             }
             _ => return Err(EvaluationError::no_overload()),
         }
-        if let Some(error) = error {
-            return Err(error);
-        }
         let result = self.eval(&fold.result);
-        self.locals[base] = Value::Null;
+        self.locals[base] = Ok(Value::Null);
         result
     }
 
-    /// One item of a comprehension: `false` if it ends here. An error stays in place of the accumulator until a later
-    /// item decides.
-    fn turn(
-        &mut self,
-        fold: &'a Fold,
-        first: Value<'a>,
-        second: Option<Value<'a>>,
-        error: &mut Option<EvaluationError>,
-    ) -> Result<bool> {
-        self.locals[fold.base + 1] = first;
+    /// One item of a comprehension: `false` if it ends here. An accumulator may be an error for now: a later item may
+    /// decide in spite of it.
+    fn turn(&mut self, fold: &'a Fold, first: Value<'a>, second: Option<Value<'a>>) -> Result<bool> {
+        self.locals[fold.base + 1] = Ok(first);
         if let Some(second) = second {
-            self.locals[fold.base + 2] = second;
+            self.locals[fold.base + 2] = Ok(second);
         }
-        if error.is_none() && matches!(self.eval(&fold.condition), Ok(Value::Bool(false))) {
-            return Ok(false);
+        match self.eval(&fold.condition) {
+            Ok(Value::Bool(false)) => return Ok(false),
+            Err(limit) if limit.is_limit() => return Err(limit),
+            _ => {}
         }
-        match (self.step(fold, error.take())?, &mut *error) {
-            (Ok(value), _) => self.locals[fold.base] = value,
-            (Err(failed), error) => *error = Some(failed),
+        match self.eval(&fold.step) {
+            Err(limit) if limit.is_limit() => return Err(limit),
+            after => self.locals[fold.base] = after,
         }
         Ok(true)
     }
 
-    /// The next value of the accumulator, which may be an error for now.
-    fn step(&mut self, fold: &'a Fold, before: Option<EvaluationError>) -> Result<Result<Value<'a>>> {
-        let after = match (&fold.step, before) {
-            (step, None) => self.eval(step),
-            // `error && false` is false, `error || true` is true; anything else stays an error.
-            (Node::Logical { right, decides, .. }, Some(error)) => match self.eval(right) {
-                Ok(Value::Bool(value)) if value == *decides => Ok(Value::Bool(value)),
-                Err(limit) if limit.is_limit() => Err(limit),
-                _ => Err(error),
-            },
-            (_, Some(error)) => Err(error),
-        };
-        match after {
-            Err(limit) if limit.is_limit() => Err(limit),
-            other => Ok(other),
+    /// Two operands: both are evaluated, whatever the first is.
+    fn pair(&mut self, one: &'a Node, two: &'a Node) -> Result<Result<[Value<'a>; 2]>> {
+        match (self.eval(one), self.eval(two)) {
+            (Ok(one), Ok(two)) => Ok(Ok([one, two])),
+            (Err(limit), _) | (_, Err(limit)) if limit.is_limit() => Err(limit),
+            (Err(error), _) | (_, Err(error)) => {
+                self.charge(1)?;
+                Ok(Err(error))
+            }
         }
     }
 }

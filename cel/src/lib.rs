@@ -54,5 +54,6 @@ pub use program::{
     RUNTIME_COST_BUDGET,
 };
 pub use shape::{FieldShape, Form, ListKind, ObjectShape, Shape, escape, unescape};
+pub use time::Moment;
 pub use types::Type;
 pub use value::{List, Map, OwnedMap, Struct, Text, Value};

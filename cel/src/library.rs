@@ -139,6 +139,8 @@ impl<'a> From<Library<'a>> for Value<'a> {
 pub(crate) struct Call<'c, 'a> {
     /// The arguments.
     pub args: &'c [Value<'a>],
+    /// The overload, if there was only one that fits.
+    pub overload: &'static str,
     /// The pattern, if it is a constant.
     pub regex: Option<&'c Regex>,
 }

@@ -5,7 +5,7 @@
 
 mod macros;
 
-use crate::ast::{Element, Entry, Expr, FieldInit, Id, Kind, Literal};
+use crate::ast::{self, Element, Entry, Expr, FieldInit, Id, Kind, Literal};
 use crate::error::{CompileErrors, Mistake};
 use crate::lex::{self, Placed, Token};
 
@@ -171,6 +171,10 @@ impl Parser {
     }
 
     fn expression(&mut self) -> Parse {
+        ast::deeper(|| self.ternary())
+    }
+
+    fn ternary(&mut self) -> Parse {
         self.deeper()?;
         let condition = self.logical("||", "_||_")?;
         let result = match self.take("?") {

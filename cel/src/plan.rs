@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ::regex::Regex;
 
-use crate::ast::{Comprehension, Expr, Kind, Literal};
+use crate::ast::{Comprehension, Expr, Kind, Literal, deeper};
 use crate::check::{Checked, Reference};
 use crate::environment::Environment;
 use crate::error::EvaluationError;
@@ -127,6 +127,10 @@ type Planned<T = Node> = Result<T, EvaluationError>;
 
 impl Planner<'_> {
     fn node(&mut self, expr: &Expr) -> Planned {
+        deeper(|| self.plan(expr))
+    }
+
+    fn plan(&mut self, expr: &Expr) -> Planned {
         match self.checked.references.get(&expr.id) {
             Some(Reference::Variable(name)) => return Ok(Node::Variable(self.variable(name))),
             Some(Reference::Type(name)) if !matches!(expr.kind, Kind::Struct { .. }) => {
@@ -276,6 +280,7 @@ impl Planner<'_> {
         {
             return Ok(Node::Constant(native(&library::Call {
                 args: std::slice::from_ref(value),
+                overload,
                 regex: None,
             })?));
         }

@@ -30,6 +30,8 @@ pub struct Program {
     plan: Plan,
     /// What is declared of each variable of the plan.
     variables: Vec<Option<Variable>>,
+    /// What is declared of `self`: upstream's estimator takes every way that begins elsewhere to begin there.
+    root: Option<Variable>,
 }
 
 /// What evaluations may still cost.
@@ -81,7 +83,8 @@ impl Program {
         let plan = plan::plan(environment, &checked)
             .map_err(|error| CompileErrors::instantiation(source, &error))?;
         let variables = plan.variables.iter().map(|name| environment.variables.get(name).cloned()).collect();
-        Ok(Self { source: source.into(), checked, plan, variables })
+        let root = environment.variables.get("self").cloned();
+        Ok(Self { source: source.into(), checked, plan, variables, root })
     }
 
     /// The text that it was compiled from.
@@ -102,8 +105,9 @@ impl Program {
     /// What it may cost, at least and at most, by the declared sizes of its variables.
     pub fn cost_estimate(&self) -> Estimate {
         cost::estimate(&self.checked, |name| {
-            let place = self.plan.variables.iter().position(|known| known == name)?;
-            self.variables[place].as_ref().map(|variable| &*variable.shape)
+            let place = self.plan.variables.iter().position(|known| known == name);
+            let variable = place.and_then(|place| self.variables[place].as_ref()).or(self.root.as_ref());
+            variable.map(|variable| &*variable.shape)
         })
     }
 

@@ -1,12 +1,51 @@
 //! Points and spans of time, read and written as Go does it.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
+use jiff::tz::{Offset, TimeZone};
+
+/// A point in time, and the offset with which it was written and is shown again.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// When.
+    pub at: Timestamp,
+    /// The offset from UTC.
+    pub offset: Offset,
+}
+
+impl Moment {
+    /// In UTC.
+    pub fn utc(at: Timestamp) -> Self {
+        Self { at, offset: Offset::UTC }
+    }
+}
+
+impl PartialEq for Moment {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Moment {}
+
+impl PartialOrd for Moment {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Moment {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.at.cmp(&other.at)
+    }
+}
 
 /// A second in nanoseconds.
 pub const SECOND: i64 = 1_000_000_000;
 
 /// Reads RFC 3339 with any offset. Years run from 1 to 9999.
-pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
+pub fn parse_timestamp(text: &str) -> Option<Moment> {
     let bytes = text.as_bytes();
     // jiff is more liberal than RFC 3339.
     let digits = |range: std::ops::Range<usize>| {
@@ -28,7 +67,27 @@ pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
     if !shape || &bytes[17..19] == b"60" {
         return None;
     }
-    text.parse().ok().filter(|at| in_range(*at))
+    let at: Timestamp = text.parse().ok().filter(|at| in_range(*at))?;
+    let zone = &text[19..];
+    let offset = zone.find(['+', '-']).and_then(|sign| parse_offset(&zone[sign..]));
+    Some(Moment { at, offset: offset.unwrap_or(Offset::UTC) })
+}
+
+/// Reads `-07:00`, also without a sign.
+pub fn parse_offset(text: &str) -> Option<Offset> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (hours, minutes) = rest.split_once(':')?;
+    let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let seconds = hours.checked_mul(3600)?.checked_add(minutes.checked_mul(60)?)?;
+    Offset::from_seconds(sign * seconds).ok()
+}
+
+/// The time so many seconds after 1970.
+pub fn from_seconds(seconds: i64) -> Option<Moment> {
+    Timestamp::from_second(seconds).ok().filter(|at| in_range(*at)).map(Moment::utc)
 }
 
 /// Whether a time is between the years 1 and 9999.
@@ -37,13 +96,19 @@ pub fn in_range(at: Timestamp) -> bool {
 }
 
 /// Reads what the format `date-time` allows: also a space in place of the `T`.
-pub fn parse_date_time(text: &str) -> Option<Timestamp> {
+pub fn parse_date_time(text: &str) -> Option<Moment> {
     parse_timestamp(text).or_else(|| parse_timestamp(&text.replacen(' ', "T", 1)))
 }
 
 /// RFC 3339 with as many digits of a second as there are.
-pub fn show_timestamp(at: Timestamp) -> String {
-    at.to_string()
+pub fn show_timestamp(moment: Moment) -> String {
+    if moment.offset.is_zero() {
+        return moment.at.to_string();
+    }
+    let local = TimeZone::fixed(moment.offset).to_datetime(moment.at);
+    let seconds = moment.offset.seconds();
+    let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.abs() / 60);
+    format!("{local}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
 }
 
 /// Reads a span as Go's `time.ParseDuration` does.

@@ -11,7 +11,6 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::Value as Json;
 
 pub(crate) use compare::join;
@@ -19,6 +18,7 @@ pub use compare::{compare, equal};
 pub use containers::{Key, List, Map, OwnedMap};
 
 use crate::library::Library;
+use crate::time::Moment;
 
 /// A value. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub enum Value<'a> {
     /// Bytes.
     Bytes(Arc<[u8]>),
     /// A point in time.
-    Timestamp(Timestamp),
+    Timestamp(Moment),
     /// A span of time, in nanoseconds.
     Duration(i64),
     /// A list.
@@ -210,6 +210,8 @@ impl<'a> Value<'a> {
             Self::List(list) => list.is_empty(),
             Self::Map(map) => map.is_empty(),
             Self::Optional(inner) => inner.is_none(),
+            // Go's zero time.
+            Self::Timestamp(moment) => moment.at.as_nanosecond() == -62_135_596_800_000_000_000,
             _ => false,
         }
     }

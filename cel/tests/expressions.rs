@@ -84,3 +84,8 @@ fn check_table(name: &str, table: &str, least: usize) {
 fn the_language_gives_what_it_gives_upstream() {
     check_table("language.txt", include_str!("tables/language.txt"), 140);
 }
+
+#[test]
+fn the_libraries_give_what_they_give_upstream() {
+    check_table("libraries.txt", include_str!("tables/libraries.txt"), 300);
+}

@@ -2,6 +2,7 @@
 //! (`cel/validator.go`).
 
 use super::{Checker, Expr, Kind, Literal};
+use crate::ast::deeper;
 use crate::library::regex;
 use crate::time;
 use crate::types::Type;
@@ -20,16 +21,16 @@ fn walk(checker: &mut Checker<'_>, expr: &Expr, exempt: bool) {
         }
         Kind::List(items) if !exempt && !checker.environment.options.mixed_literals => {
             let values = items.iter().map(|item| (&item.value, item.optional));
-            homogeneous(checker, values);
+            homogeneous(checker, values, true);
         }
         Kind::Map(entries) if !exempt && !checker.environment.options.mixed_literals => {
-            homogeneous(checker, entries.iter().map(|entry| (&entry.key, false)));
-            homogeneous(checker, entries.iter().map(|entry| (&entry.value, entry.optional)));
+            homogeneous(checker, entries.iter().map(|entry| (&entry.key, false)), false);
+            homogeneous(checker, entries.iter().map(|entry| (&entry.value, entry.optional)), false);
         }
         _ => {}
     }
     for child in expr.children() {
-        walk(checker, child, exempt);
+        deeper(|| walk(checker, child, exempt));
     }
 }
 
@@ -39,6 +40,7 @@ fn arguments(checker: &mut Checker<'_>, function: &str, args: &[Expr]) {
         ("matches", Literal::String(pattern)) => regex::compile(pattern).is_ok(),
         ("duration", Literal::String(text)) => time::parse_duration(text).is_some(),
         ("timestamp", Literal::String(text)) => time::parse_timestamp(text).is_some(),
+        ("timestamp", Literal::Int(seconds)) => time::from_seconds(*seconds).is_some(),
         _ => true,
     };
     if !readable {
@@ -46,7 +48,8 @@ fn arguments(checker: &mut Checker<'_>, function: &str, args: &[Expr]) {
     }
 }
 
-fn homogeneous<'e>(checker: &mut Checker<'_>, values: impl Iterator<Item = (&'e Expr, bool)>) {
+/// Of a list the first that differs is told, of a map every one.
+fn homogeneous<'e>(checker: &mut Checker<'_>, values: impl Iterator<Item = (&'e Expr, bool)>, once: bool) {
     let mut first: Option<Type> = None;
     for (value, optional) in values {
         let mut found = checker.substitutions.apply(&checker.types[value.id], true);
@@ -59,7 +62,9 @@ fn homogeneous<'e>(checker: &mut Checker<'_>, values: impl Iterator<Item = (&'e 
             Some(expected) => {
                 let expected = expected.clone();
                 checker.mismatch(value.id, &expected, &found);
-                return;
+                if once {
+                    return;
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::calls::{self, Result as CallEstimate};
 use super::{Estimate, MAKE_LIST, MAKE_MAP, MAKE_STRUCT};
-use crate::ast::{ACCUMULATOR, Comprehension, Expr, Id, Kind, Literal, OLD_ACCUMULATOR};
+use crate::ast::{ACCUMULATOR, Comprehension, Expr, Id, Kind, Literal, OLD_ACCUMULATOR, deeper};
 use crate::check::{Checked, Reference};
 use crate::shape::{Form, Shape};
 use crate::types::Type;
@@ -68,6 +68,10 @@ impl<'c> Coster<'c, '_> {
     }
 
     fn cost(&mut self, expr: &'c Expr) -> Estimate {
+        deeper(|| self.cost_node(expr))
+    }
+
+    fn cost_node(&mut self, expr: &'c Expr) -> Estimate {
         match &expr.kind {
             Kind::Literal(_) => Estimate::fixed(0),
             Kind::Ident(name) => {
@@ -126,10 +130,9 @@ impl<'c> Coster<'c, '_> {
         if test {
             return sum;
         }
+        // Also where the way began somewhere else: upstream looks such a way up from the root, one step late.
         let mut path = self.path(operand);
-        if !path.is_empty() {
-            path.push(field.to_owned());
-        }
+        path.push(field.to_owned());
         self.paths.insert(expr.id, path);
         let step = match self.ty(operand) {
             Type::Map(_) | Type::Object(_) | Type::Param(_) => 1,
@@ -157,7 +160,14 @@ impl<'c> Coster<'c, '_> {
             shape = match (step.as_str(), &shape.form) {
                 ("@items" | "@values", Form::List { items, .. }) => items,
                 ("@items" | "@values", Form::Map(values)) => values,
-                (name, Form::Object(object)) => object.field(name)?,
+                (name, Form::Object(object)) => {
+                    // By the name that it is declared with: a reserved word is declared with underscores.
+                    let field = object.field(name)?;
+                    if crate::shape::escape(&crate::shape::unescape(name)?)? != name {
+                        return None;
+                    }
+                    field
+                }
                 _ => return None,
             };
         }
@@ -271,9 +281,7 @@ impl<'c> Coster<'c, '_> {
             if let (false, Some(list)) = (step.is_empty(), args.first()) {
                 size = self.entries_of(list).map(|entries| entries.value);
                 let mut path = self.path(list);
-                if !path.is_empty() {
-                    path.push(step.into());
-                }
+                path.push(step.into());
                 self.paths.insert(expr.id, path);
             }
             if size.is_none() {

@@ -33,12 +33,7 @@ pub(super) fn select<'a>(operand: &Value<'a>, field: &str) -> Result<Value<'a>> 
 
 /// Whether a field is there.
 pub(super) fn has<'a>(operand: &Value<'a>, field: &str) -> Result<Value<'a>> {
-    let found = find_field(operand, field);
-    match found {
-        // What is there and cannot be read is there.
-        Err(_) if matches!(operand, Value::Map(_)) => Ok(Value::Bool(true)),
-        found => Ok(Value::Bool(found?.is_some())),
-    }
+    Ok(Value::Bool(find_field(operand, field)?.is_some()))
 }
 
 /// An item, if it is there.

@@ -1,7 +1,5 @@
 //! Conversions between types.
 
-use jiff::Timestamp;
-
 use super::{Call, Library, Native, Result};
 use crate::error::EvaluationError;
 use crate::time::{self, SECOND};
@@ -101,7 +99,9 @@ fn to_int<'a>(call: &Call<'_, 'a>) -> Result<Value<'a>> {
             }
         }
         Value::Duration(nanos) => Ok(Value::Int(*nanos)),
-        Value::Timestamp(at) => Ok(Value::Int(at.as_second() - i64::from(at.subsec_nanosecond() < 0))),
+        Value::Timestamp(moment) => {
+            Ok(Value::Int(moment.at.as_second() - i64::from(moment.at.subsec_nanosecond() < 0)))
+        }
         Value::String(text) => match text.parse() {
             Ok(value) => Ok(Value::Int(value)),
             Err(_) => syntax("ParseInt", text),
@@ -170,7 +170,7 @@ pub(super) fn show_double(value: f64) -> String {
 fn to_timestamp<'a>(call: &Call<'_, 'a>) -> Result<Value<'a>> {
     match call.value(0)? {
         value @ Value::Timestamp(_) => Ok(value.clone()),
-        Value::Int(seconds) => match Timestamp::from_second(*seconds).ok().filter(|at| time::in_range(*at)) {
+        Value::Int(seconds) => match time::from_seconds(*seconds) {
             Some(at) => Ok(Value::Timestamp(at)),
             None => Err(EvaluationError::failed("timestamp overflow")),
         },

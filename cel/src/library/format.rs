@@ -197,7 +197,7 @@ fn scientific(value: &Value<'_>, precision: usize) -> Shown {
             other => char::from_u32(0x2070 + other.to_digit(10).unwrap_or(0)).unwrap_or(other),
         })
         .collect();
-    Ok(format!("{mantissa}\u{202f}×\u{202f}10{sign}{raised}"))
+    Ok(format!("{mantissa}×10{sign}{raised}"))
 }
 
 fn binary(value: &Value<'_>) -> Shown {

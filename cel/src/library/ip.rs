@@ -171,6 +171,10 @@ fn read(text: &str) -> Result<IpAddr> {
 
 /// What Go says of a text that is no address, for the commonest mistakes.
 fn why_no_address(text: &str) -> String {
+    if let Some(at) = text.find(":::") {
+        let rest = &text[at + 2..];
+        return format!("each colon-separated field must have at least one digit (at {rest:?})");
+    }
     if text.contains(':') {
         return "unexpected character".into();
     }

@@ -57,8 +57,12 @@ fn total<'a>(call: &Call<'_, 'a>) -> Result<Value<'a>> {
             Some(before) => sum(before, &item)?,
         });
     }
-    // An empty list of another type than int never gets here with a type that shows.
-    Ok(total.unwrap_or(Value::Int(0)))
+    Ok(total.unwrap_or(match call.overload {
+        "list_uint_sum_uint" => Value::Uint(0),
+        "list_double_sum_double" => Value::Double(0.0),
+        "list_duration_sum_duration" => Value::Duration(0),
+        _ => Value::Int(0),
+    }))
 }
 
 fn extreme<'a>(call: &Call<'_, 'a>, name: &str, replaced: Ordering) -> Result<Value<'a>> {

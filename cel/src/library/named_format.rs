@@ -46,10 +46,10 @@ formats! {
     "dns1035LabelPrefix" "DNS1035LabelPrefix" 30 |text| name::by_rule("dns1035-label", text, true);
     "labelValue" "LabelValue" 40 name::label_value;
     "uri" "URI" 1103 uri;
-    "uuid" "uuid" 71 |text| told(is_uuid(text), "does not match the UUID format");
+    "uuid" "uuid" 70 |text| told(is_uuid(text), "does not match the UUID format");
     "byte" "byte" 84 |text| told(is_base64(text), "invalid base64");
-    "date" "date" 113 |text| told(time::parse_timestamp(&format!("{text}T00:00:00Z")).is_some(), "invalid date");
-    "datetime" "datetime" 113 |text| told(time::parse_date_time(text).is_some(), "invalid datetime");
+    "date" "date" 71 |text| told(time::parse_timestamp(&format!("{text}T00:00:00Z")).is_some(), "invalid date");
+    "datetime" "datetime" 71 |text| told(time::parse_date_time(text).is_some(), "invalid datetime");
 }
 
 pub(super) fn native(name: &str) -> Option<Native> {

@@ -3,11 +3,9 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::{Call, Native, Result};
 use crate::error::EvaluationError;
-use crate::time;
+use crate::time::{self, Moment};
 use crate::value::{Value, compare, equal, join};
 
 pub(super) fn native(name: &str) -> Option<Native> {
@@ -54,9 +52,11 @@ fn negate<'a>(call: &Call<'_, 'a>) -> Result<Value<'a>> {
 }
 
 /// A point in time and a span.
-fn moved<'a>(at: Timestamp, nanos: i64) -> Result<Value<'a>> {
-    let moved = at.checked_add(jiff::SignedDuration::from_nanos(nanos)).ok().filter(|at| time::in_range(*at));
-    moved.map(Value::Timestamp).ok_or_else(|| EvaluationError::failed("timestamp overflow"))
+fn moved<'a>(moment: Moment, nanos: i64) -> Result<Value<'a>> {
+    let at =
+        moment.at.checked_add(jiff::SignedDuration::from_nanos(nanos)).ok().filter(|at| time::in_range(*at));
+    at.map(|at| Value::Timestamp(Moment { at, ..moment }))
+        .ok_or_else(|| EvaluationError::failed("timestamp overflow"))
 }
 
 pub(super) fn sum<'a>(a: &Value<'a>, b: &Value<'a>) -> Result<Value<'a>> {
@@ -102,7 +102,7 @@ fn subtract<'a>(call: &Call<'_, 'a>) -> Result<Value<'a>> {
         (Value::Duration(a), Value::Duration(b)) => a.checked_sub(*b).map(Value::Duration).ok_or_else(spans),
         (Value::Timestamp(at), Value::Duration(span)) => moved(*at, span.checked_neg().ok_or_else(spans)?),
         (Value::Timestamp(a), Value::Timestamp(b)) => {
-            let nanos = a.as_nanosecond() - b.as_nanosecond();
+            let nanos = a.at.as_nanosecond() - b.at.as_nanosecond();
             i64::try_from(nanos)
                 .map(Value::Duration)
                 .map_err(|_| EvaluationError::failed("timestamp overflow"))

@@ -11,7 +11,7 @@ pub(super) fn native(name: &str) -> Option<Native> {
     Some(match name {
         "quantity" => |call| match Quantity::parse(call.text(0)?) {
             Some(quantity) => Ok(Library::Quantity(quantity).into()),
-            None => Err(EvaluationError::failed(FORMAT_WRONG)),
+            None => Err(EvaluationError::failed(why(call.text(0)?))),
         },
         "isQuantity" => |call| Ok(Value::Bool(Quantity::parse(call.text(0)?).is_some())),
         "sign" => |call| Ok(Value::Int(quantity(call, 0)?.signum())),
@@ -28,6 +28,18 @@ pub(super) fn native(name: &str) -> Option<Native> {
         "compareTo" => |call| Ok(Value::Int(order(call)? as i64)),
         _ => return None,
     })
+}
+
+/// Why a text is no quantity: it has another form, or the form and no suffix that is known.
+fn why(text: &str) -> &'static str {
+    let rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let number = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let suffix = number.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
+    let exponent = suffix.strip_prefix(['+', '-']).unwrap_or(suffix);
+    if number.len() < rest.len() && exponent.bytes().all(|c| c.is_ascii_digit()) {
+        return "unable to parse quantity's suffix";
+    }
+    FORMAT_WRONG
 }
 
 fn quantity(call: &Call<'_, '_>, place: usize) -> Result<Quantity> {

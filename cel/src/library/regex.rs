@@ -22,11 +22,66 @@ pub(super) fn native(name: &str) -> Option<Native> {
 
 /// Compiles a pattern. What is a class of ASCII in RE2 is one here too.
 pub(crate) fn compile(pattern: &str) -> std::result::Result<Regex, String> {
+    if let Some(wrong) = refused(pattern) {
+        return Err(format!("error parsing regexp: {wrong}"));
+    }
     Regex::new(&ascii_classes(pattern)).map_err(|error| {
         let why = error.to_string();
         let last = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         format!("error parsing regexp: {last}")
     })
+}
+
+/// What RE2 refuses and Rust takes: a repetition of a repetition, and more than a thousand.
+fn refused(pattern: &str) -> Option<String> {
+    let mut rest = pattern;
+    let mut repeated: Option<&str> = None;
+    let mut class = false;
+    while let Some(character) = rest.chars().next() {
+        let length = match character {
+            '\\' => rest.chars().take(2).map(char::len_utf8).sum(),
+            '[' if !class => {
+                class = true;
+                // A bracket right after the beginning stands for itself.
+                let inner = rest[1..].strip_prefix('^').unwrap_or(&rest[1..]);
+                rest.len() - inner.strip_prefix(']').unwrap_or(inner).len()
+            }
+            ']' if class => {
+                class = false;
+                1
+            }
+            '*' | '+' | '?' if !class => 1 + usize::from(rest[1..].starts_with('?')),
+            '{' if !class => match counted(rest) {
+                Some((length, most)) if most <= 1000 => length + usize::from(rest[length..].starts_with('?')),
+                Some((length, _)) => return Some(format!("invalid repeat count: `{}`", &rest[..length])),
+                None => 1,
+            },
+            other => other.len_utf8(),
+        };
+        let repeats = !class && (matches!(character, '*' | '+' | '?') || (character == '{' && length > 1));
+        if repeats && let Some(before) = repeated {
+            let both = &before[..before.len() - rest.len() + length];
+            return Some(format!("invalid nested repetition operator: `{both}`"));
+        }
+        repeated = repeats.then_some(rest);
+        // A question mark that opens a group repeats nothing.
+        let opens = !class && rest.starts_with("(?");
+        rest = &rest[if opens { 2 } else { length }..];
+    }
+    None
+}
+
+/// `{n}`, `{n,}` or `{n,m}`: its length and the largest number in it.
+fn counted(text: &str) -> Option<(usize, u64)> {
+    let end = text.find('}')?;
+    let mut most = 0;
+    for (place, number) in text[1..end].split(',').enumerate() {
+        if place > 1 || (number.is_empty() && place == 0) || !number.bytes().all(|c| c.is_ascii_digit()) {
+            return None;
+        }
+        most = most.max(if number.is_empty() { 0 } else { number.parse().unwrap_or(u64::MAX) });
+    }
+    Some((end + 1, most))
 }
 
 /// `\d`, `\w` and `\s` are Unicode's in Rust and ASCII's in RE2.

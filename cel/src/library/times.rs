@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use jiff::civil::Weekday;
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::TimeZone;
 
 use super::conversions::units;
 use super::{Call, Native, Result};
 use crate::error::EvaluationError;
-use crate::time::SECOND;
+use crate::time::{SECOND, parse_offset};
 use crate::value::Value;
 
 pub(super) fn native(name: &str) -> Option<Native> {
@@ -32,9 +32,7 @@ fn part<'a>(
     unit: Option<i64>,
 ) -> Result<Value<'a>> {
     match (call.value(0)?, unit) {
-        (Value::Timestamp(at), _) => Ok(Value::Int(of(civil(*at, call)?))),
-        // The milliseconds of a span are those beyond its seconds.
-        (Value::Duration(nanos), Some(unit)) if unit < SECOND => Ok(Value::Int(units(nanos % SECOND, unit))),
+        (Value::Timestamp(moment), _) => Ok(Value::Int(of(civil(moment.at, call)?))),
         (Value::Duration(nanos), Some(unit)) => Ok(Value::Int(units(*nanos, unit))),
         _ => Err(EvaluationError::no_overload()),
     }
@@ -47,24 +45,9 @@ fn civil(at: Timestamp, call: &Call<'_, '_>) -> Result<jiff::civil::DateTime> {
     let name = call.text(1)?;
     let unknown = || EvaluationError::Failed(format!("unknown time zone {name}"));
     let zone = match name.contains(':') {
-        true => TimeZone::fixed(offset(name).ok_or_else(unknown)?),
+        true => TimeZone::fixed(parse_offset(name).ok_or_else(unknown)?),
         false if matches!(name, "" | "UTC") => TimeZone::UTC,
         false => TimeZone::get(name).map_err(|_| unknown())?,
     };
     Ok(zone.to_datetime(at))
-}
-
-/// `-07:00`.
-fn offset(text: &str) -> Option<Offset> {
-    let (sign, rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    let (hours, minutes) = rest.split_once(':')?;
-    let seconds = hours
-        .parse::<i32>()
-        .ok()?
-        .checked_mul(3600)?
-        .checked_add(minutes.parse::<i32>().ok()?.checked_mul(60)?)?;
-    Offset::from_seconds(sign * seconds).ok()
 }

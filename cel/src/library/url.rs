@@ -74,11 +74,13 @@ pub(super) fn parse(text: &str) -> std::result::Result<Url, String> {
     if scheme.is_empty() && !after.starts_with('/') {
         return Err("invalid URI for request".into());
     }
-    if !scheme.is_empty() && !after.starts_with('/') {
-        return Err("invalid URI for request".into());
-    }
     let after = after.split_once('#').map_or(after, |(before, _)| before);
     let (rest, query) = after.split_once('?').unwrap_or((after, ""));
+    if !rest.starts_with('/') {
+        // What follows a scheme without a slash is opaque.
+        let (host, path) = (String::new(), String::new());
+        return Ok(Url { text: text.into(), scheme, host, path, query: query.into() });
+    }
     let (host, path) = match rest.strip_prefix("//") {
         Some(rest) if !scheme.is_empty() || !rest.starts_with('/') => {
             let end = rest.find('/').unwrap_or(rest.len());

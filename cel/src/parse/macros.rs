@@ -2,8 +2,13 @@
 //! `ext/lists.go`, `cel/library.go`).
 
 use super::Parser;
-use crate::ast::{ACCUMULATOR, Comprehension, Element, Expr, Kind, Literal, OLD_ACCUMULATOR};
+use crate::ast::{
+    ACCUMULATOR, Comprehension, Element, Entry, Expr, FieldInit, Kind, Literal, OLD_ACCUMULATOR, deeper,
+};
 use crate::error::Mistake;
+
+/// How many nodes an expression may have once its macros are expanded.
+const NODES: usize = 200_000;
 
 /// A call that may be a macro.
 pub struct Call {
@@ -258,21 +263,75 @@ impl Maker<'_> {
         };
         let variable = self.variable(&args[0], otherwise)?;
         let mapped = args.pop().expect("there are two arguments");
-        // The target is evaluated once and named, as cel-go does unless it is a plain name.
-        let simple = matches!(target.kind, Kind::Ident(_));
-        let name = match &target.kind {
-            Kind::Ident(name) => name.clone(),
-            _ => "@target".to_owned(),
-        };
-        let receiver = self.ident(&name);
-        let has = self.method(receiver, "hasValue");
-        let receiver = self.ident(&name);
-        let value = self.method(receiver, "value");
+        // As in cel-go the target stands twice, and costs twice.
+        let again = self.copy(&target)?;
+        let has = self.method(target, "hasValue");
+        let value = self.method(again, "value");
         let bound = self.bind(&variable, value, mapped);
         let yes = if function == "optMap" { self.call("optional.of", vec![bound]) } else { bound };
         let no = self.call("optional.none", Vec::new());
-        let result = self.call("_?_:_", vec![has, yes, no]);
-        Ok(if simple { result } else { self.bind(&name, target, result) })
+        Ok(self.call("_?_:_", vec![has, yes, no]))
+    }
+
+    /// The same tree with numbers of its own. Copies of copies grow without bound, so they are bounded.
+    fn copy(&mut self, of: &Expr) -> Result<Expr, Mistake> {
+        deeper(|| self.copy_node(of))
+    }
+
+    fn copy_node(&mut self, of: &Expr) -> Result<Expr, Mistake> {
+        if self.parser.offsets.len() > NODES {
+            return Err(Mistake {
+                offset: self.offset,
+                message: format!("expression has more than {NODES} nodes"),
+            });
+        }
+        let id = self.parser.id(self.parser.offsets[of.id]);
+        let kind = match &of.kind {
+            Kind::Literal(_) | Kind::Ident(_) => of.kind.clone(),
+            Kind::Select { operand, field, test } => {
+                Kind::Select { operand: Box::new(self.copy(operand)?), field: field.clone(), test: *test }
+            }
+            Kind::Call { target, function, args } => {
+                let target = target.as_ref().map(|target| self.copy(target).map(Box::new)).transpose()?;
+                let args = args.iter().map(|arg| self.copy(arg)).collect::<Result<_, _>>()?;
+                Kind::Call { target, function: function.clone(), args }
+            }
+            Kind::List(items) => {
+                let copy =
+                    |item: &Element| Ok(Element { value: self.copy(&item.value)?, optional: item.optional });
+                Kind::List(items.iter().map(copy).collect::<Result<_, _>>()?)
+            }
+            Kind::Map(entries) => {
+                let copy = |entry: &Entry| {
+                    let (key, value) = (self.copy(&entry.key)?, self.copy(&entry.value)?);
+                    let id = self.parser.id(self.parser.offsets[entry.id]);
+                    Ok(Entry { id, key, value, optional: entry.optional })
+                };
+                Kind::Map(entries.iter().map(copy).collect::<Result<_, _>>()?)
+            }
+            Kind::Struct { name, fields } => {
+                let copy = |field: &FieldInit| {
+                    let id = self.parser.id(self.parser.offsets[field.id]);
+                    let value = self.copy(&field.value)?;
+                    Ok(FieldInit { id, name: field.name.clone(), value, optional: field.optional })
+                };
+                Kind::Struct {
+                    name: name.clone(),
+                    fields: fields.iter().map(copy).collect::<Result<_, _>>()?,
+                }
+            }
+            Kind::Comprehension(fold) => Kind::Comprehension(Box::new(Comprehension {
+                range: self.copy(&fold.range)?,
+                variable: fold.variable.clone(),
+                second: fold.second.clone(),
+                accumulator: fold.accumulator.clone(),
+                init: self.copy(&fold.init)?,
+                condition: self.copy(&fold.condition)?,
+                step: self.copy(&fold.step)?,
+                result: self.copy(&fold.result)?,
+            })),
+        };
+        Ok(Expr { id, kind })
     }
 
     fn method(&mut self, target: Expr, function: &str) -> Expr {
