@@ -19,6 +19,8 @@ pub struct Status {
     pub details: Option<Details>,
     /// Where an expired list may go on, in the present.
     pub continue_token: Option<String>,
+    /// The whole object, where another server said it.
+    pub told: Option<Box<Value>>,
 }
 
 /// What a [`Status`] is about.
@@ -52,13 +54,18 @@ pub struct Cause {
 impl Status {
     /// A status without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None, told: None }
+    }
+
+    /// What another server said, to be passed on as it is.
+    pub fn told(code: u16, message: impl Into<String>, object: Value) -> Self {
+        Self { told: Some(Box::new(object)), ..Self::new(code, "", message) }
     }
 
     fn about(code: u16, reason: &'static str, message: String, group: &str, kind: &str, name: &str) -> Self {
         let details =
             Details { name: name.into(), group: group.into(), kind: kind.into(), ..Details::default() };
-        Self { code, reason, message, details: Some(details), continue_token: None }
+        Self { code, reason, message, details: Some(details), continue_token: None, told: None }
     }
 
     /// 404 for a named object. `resource` is the plural.
@@ -182,6 +189,9 @@ impl Status {
 
     /// The `v1` `Status` object.
     pub fn to_object(&self) -> Value {
+        if let Some(told) = &self.told {
+            return Value::clone(told);
+        }
         let mut object = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,

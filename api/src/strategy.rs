@@ -15,6 +15,8 @@ mod pod_spec;
 mod policy;
 mod rbac;
 mod service;
+mod webhook;
+mod webhook_configuration;
 mod workload;
 
 use crate::Object;
@@ -69,6 +71,9 @@ pub fn of(kind: &Kind) -> &'static dyn Strategy {
         ("", "PodTemplate") => &policy::Template,
         (crate::custom::GROUP, "CustomResourceDefinition") => {
             &custom_resource_definition::CustomResourceDefinition
+        }
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
+            &webhook_configuration::WebhookConfiguration
         }
         ("coordination.k8s.io", "Lease") => &lease::Lease,
         ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::EndpointSlice,

@@ -12,10 +12,13 @@ mod default_tolerations;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+mod reinvocation;
+mod request;
 mod service_account;
 mod signers;
 mod taint_nodes;
 mod trust_bundle_attest;
+pub mod webhook;
 
 use std::collections::BTreeSet;
 
@@ -24,6 +27,8 @@ use serde_json::Value;
 use skiff_api::status::Status;
 
 use crate::app::Call;
+
+pub use reinvocation::Reinvocation;
 
 /// What a request does to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +65,16 @@ pub struct Review<'a> {
     pub old: Option<&'a Value>,
     /// The options of the request, such as `DeleteOptions`; null if it has none of interest.
     pub options: &'a Value,
+    /// What mutating plugins remember until they run a second time.
+    pub reinvocation: Reinvocation,
 }
 
-impl Review<'_> {
+impl<'a> Review<'a> {
+    /// Before any plugin has run.
+    pub fn new(call: &'a Call, operation: Operation, old: Option<&'a Value>, options: &'a Value) -> Self {
+        Self { call, operation, old, options, reinvocation: Reinvocation::default() }
+    }
+
     /// Whether this is that operation on that resource; an empty subresource is the object itself.
     pub fn is(&self, operation: Operation, group: &str, resource: &str, subresource: &str) -> bool {
         self.operation == operation && self.of(group, resource, subresource)
@@ -115,6 +127,8 @@ fn all() -> Vec<(Box<dyn Plugin>, bool)> {
         (Box::new(certificate_signing::CertificateSigning), true),
         (Box::new(trust_bundle_attest::ClusterTrustBundleAttest), true),
         (Box::new(certificate_subject::CertificateSubjectRestriction), true),
+        (Box::new(webhook::MutatingAdmissionWebhook::default()), true),
+        (Box::new(webhook::ValidatingAdmissionWebhook::default()), true),
     ]
 }
 
@@ -158,8 +172,17 @@ impl Admission {
         Ok(Self { plugins: plugins.collect() })
     }
 
-    /// Lets each plugin change what is written.
+    /// Lets each plugin change what is written; a second time if webhooks or policies changed something, so that
+    /// those before them see it.
     pub async fn mutate(&self, review: &Review<'_>, object: &mut Value) -> Result<(), Status> {
+        self.run(review, object).await?;
+        if review.reinvocation.begin_again() {
+            self.run(review, object).await?;
+        }
+        Ok(())
+    }
+
+    async fn run(&self, review: &Review<'_>, object: &mut Value) -> Result<(), Status> {
         for plugin in self.plugins.iter().filter(|plugin| plugin.mutates(review)) {
             plugin.mutate(review, object).await?;
         }

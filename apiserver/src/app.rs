@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{self, Admission};
 use crate::allocate::{self, Allocator};
 use crate::audit::{self, Audit};
+use crate::backend::Backends;
 use crate::cache::Cache;
 use crate::context::Context;
 use crate::encode::Wish;
@@ -95,6 +96,8 @@ pub struct App {
     pub allocator: Allocator,
     /// The way to node agents.
     pub nodes: NodeDialer,
+    /// The way to webhooks and extension API servers.
+    pub backends: Backends,
     /// Answers who may do what.
     pub authorizer: lookup::Live,
     /// What it counts.
@@ -144,6 +147,7 @@ impl App {
             admission: Admission::new(&config.admission).map_err(anyhow::Error::msg)?,
             allocator: Allocator::new(&config)?,
             nodes: NodeDialer::new(&config)?,
+            backends: Backends::new(cache.clone(), None),
             authorizer: lookup::Live::default(),
             registry: ArcSwap::from_pointee(registry),
             cache,

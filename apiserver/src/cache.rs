@@ -5,6 +5,7 @@
 //! are. Taking a snapshot is one atomic load; readers never block the writer.
 
 mod adopt;
+mod derived;
 mod item;
 mod kind;
 
@@ -20,6 +21,7 @@ use skiff_storage::{Error, Event, Notice, Range, Revision, Storage};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use derived::Derived;
 pub use item::Item;
 pub use kind::{Change, KindCache, Missed, Snapshot};
 

@@ -1,5 +1,6 @@
 //! What hangs off an object: views of it, and things one does to it.
 
+mod connect;
 mod eviction;
 mod proxy;
 mod scale;
@@ -40,8 +41,14 @@ async fn custom(call: &Call, request: Request<Body>) -> Result<Response<Body>, S
         ("eviction", "create") => eviction::create(call, request).await,
         ("token", "create") => token::create(call, request).await,
         ("log", "get") => node::log(call, request).await,
-        ("exec" | "attach" | "portforward", "get" | "create") => node::stream(call, request).await,
-        ("proxy", _) => proxy::answer(call, request).await,
+        ("exec" | "attach" | "portforward", "get" | "create") => {
+            connect::admit(call).await?;
+            node::stream(call, request).await
+        }
+        ("proxy", _) => {
+            connect::admit(call).await?;
+            proxy::answer(call, request).await
+        }
         (name, _) => {
             Err(Status::not_implemented(&format!("the subresource {name} of {}", call.kind.qualified())))
         }
@@ -51,7 +58,7 @@ async fn custom(call: &Call, request: Request<Body>) -> Result<Response<Body>, S
 /// Gives a pod its node. A pod is bound once.
 async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let (mut binding, _) = write::parse(request, "Binding").await?;
-    let review = Review { call, operation: Operation::Create, old: None, options: &Value::Null };
+    let review = Review::new(call, Operation::Create, None, &Value::Null);
     call.app.admission.admit(&review, &mut binding).await?;
     let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
     if node.is_empty() {
@@ -61,7 +68,7 @@ async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Sta
     let call = &Call { admitted: true, ..call.clone() };
     let now = write::time(call.context.now);
     // As upstream, a binding is no one's: the scheduler does not come to own the node's name.
-    write::change(call, Owners::Given, |pod| {
+    write::change(call, Owners::Given, |pod: &Value| {
         if !uid.is_empty() && uid != meta::uid(pod) {
             let why = format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",

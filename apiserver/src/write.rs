@@ -118,7 +118,7 @@ pub async fn update(call: &Call, request: Request<Body>) -> Result<Response<Body
     let mut tries = PATCH_TRIES;
     loop {
         tries -= 1;
-        match change(call, Owners::Tracked, |_| Ok(object.clone())).await {
+        match change(call, Owners::Tracked, |_: &Value| Ok(object.clone())).await {
             Err(missing) if missing.code == 404 && rules::makes_on_update(&call.kind) => {}
             changed => return read::object(call, 200, &changed?),
         }
@@ -141,7 +141,7 @@ pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>
     if sort == PatchSort::Apply {
         return apply(call, &owners::read(call, &bytes, validation)?).await;
     }
-    let object = change(call, Owners::Tracked, |live| {
+    let object = change(call, Owners::Tracked, |live: &Value| {
         let mut patched = match sort {
             body::PatchSort::Apply => return Err(Status::not_implemented("a second way to apply")),
             body::PatchSort::Json => patch::json(live, &bytes)?,
@@ -164,7 +164,7 @@ pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>
 /// Answers an apply: changes what is there, or creates what is not.
 async fn apply(call: &Call, configuration: &owners::Configuration) -> Result<Response<Body>, Status> {
     for _ in 0..PATCH_TRIES {
-        let changed = change(call, Owners::Given, |live| owners::apply(call, configuration, Some(live)));
+        let changed = change(call, Owners::Given, |live: &Value| owners::apply(call, configuration, Some(live)));
         match changed.await {
             Err(status) if status.reason == "NotFound" && call.info.subresource.is_empty() => {}
             outcome => return read::object(call, 200, &outcome?),
@@ -182,12 +182,26 @@ async fn apply(call: &Call, configuration: &owners::Configuration) -> Result<Res
     Err(Status::modified(&call.kind.group, &call.kind.plural, call.name()))
 }
 
+/// What a live object becomes; a function where nothing has to be waited for.
+#[async_trait::async_trait]
+pub trait Make: Sync {
+    /// From what is there to what shall be.
+    async fn make(&self, live: &Value) -> Result<Value, Status>;
+}
+
+#[async_trait::async_trait]
+impl<F: Fn(&Value) -> Result<Value, Status> + Sync> Make for F {
+    async fn make(&self, live: &Value) -> Result<Value, Status> {
+        self(live)
+    }
+}
+
 /// Changes a live object by `make(live) → new`, again from a fresh read if it was computed from
 /// an old one. Answers with what is stored then.
 pub async fn change(
     call: &Call,
     owners: Owners,
-    make: impl Fn(&Value) -> Result<Value, Status>,
+    make: impl Make,
 ) -> Result<Value, Status> {
     let mut cached = call.app.cache.of(&call.kind)?.get(call.namespace(), call.name());
     let mut contention = Contention::default();
@@ -197,7 +211,7 @@ pub async fn change(
             None => (std::sync::Arc::new(fresh(call).await?.ok_or_else(|| call.not_found())?), true),
         };
         let old = live.object(&call.kind, &call.version);
-        let computed = make(&old).and_then(|new| {
+        let computed = make.make(&old).await.and_then(|new| {
             metadata::check_precondition(call, &new, &old)?;
             Ok(new)
         });
@@ -263,7 +277,16 @@ async fn admit(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners)
         }
     }
     if !call.admitted {
-        call.app.admission.mutate(&review(call, old), &mut new).await?;
+        let review = review(call, old);
+        call.app.admission.mutate(&review, &mut new).await?;
+        if review.reinvocation.has_changed() {
+            // What this call may not change, no one may change for it.
+            metadata::drop_twin_owners(call, &mut new);
+            match old {
+                Some(old) => views::restrict(call, &mut new, old),
+                None => metadata::drop_status(call, &mut new),
+            }
+        }
     }
     Ok(new)
 }
@@ -313,7 +336,7 @@ async fn settle(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Valu
 
 fn review<'a>(call: &'a Call, old: Option<&'a Value>) -> Review<'a> {
     let operation = if old.is_some() { Operation::Update } else { Operation::Create };
-    Review { call, operation, old, options: &Value::Null }
+    Review::new(call, operation, old, &Value::Null)
 }
 
 /// Writes (or, for `None`, deletes) in a task of its own, so that a caller who hangs up cannot

@@ -33,7 +33,7 @@ pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body
     if !named.is_empty() && named != call.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let review = Review { call, operation: Operation::Create, old: None, options: &Value::Null };
+    let review = Review::new(call, Operation::Create, None, &Value::Null);
     call.app.admission.admit(&review, &mut eviction).await?;
     let mut options = eviction
         .get("deleteOptions")
@@ -135,7 +135,7 @@ async fn take(call: &Call, budget: &Value, dry_run: bool) -> Result<(), Status> 
     target.admitted = true;
     "kube-apiserver".clone_into(&mut target.manager);
     let now = write::time(call.context.now);
-    write::change(&target, Owners::Tracked, |budget| {
+    write::change(&target, Owners::Tracked, |budget: &Value| {
         allows(budget)?;
         let mut budget = budget.clone();
         let left = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0) - 1;

@@ -11,6 +11,7 @@ use skiff_api::selector::LabelSelector;
 use skiff_api::status::{FieldError, Status};
 use skiff_api::{meta, patch, walk};
 
+use crate::admission::{Operation, Review};
 use crate::app::Call;
 use crate::write::Owners;
 use crate::{negotiate, write};
@@ -74,7 +75,7 @@ impl Versions for OneVersion {
 async fn set(
     call: &Call,
     paths: &Paths,
-    make: impl Fn(&Value) -> Result<Value, Status>,
+    make: impl Fn(&Value) -> Result<Value, Status> + Sync,
 ) -> Result<Value, Status> {
     apply(call, paths, |tracker, live| {
         let mut scale = make(live)?;
@@ -91,40 +92,62 @@ async fn set(
 async fn apply(
     call: &Call,
     paths: &Paths,
-    make: impl Fn(&Tracker<'_>, &Value) -> Result<Value, Status>,
+    make: impl Fn(&Tracker<'_>, &Value) -> Result<Value, Status> + Sync,
 ) -> Result<Value, Status> {
     let schema =
         skiff_api::schema::definition("io.k8s.api.autoscaling.v1.Scale").cloned().unwrap_or_default();
-    let versions = OneVersion(schema);
-    let now = write::time(call.context.now);
-    let tracker = Tracker {
-        versions: &versions,
-        api_version: SCALE,
-        kind: "Scale",
-        subresource: "scale",
-        reset: &Reset::NOTHING,
-        now: &now,
-    };
-    let path: Vec<Element> = steps(&paths.spec_replicas).map(Element::field).collect();
-    let known =
-        |version: &str| call.kind.versions.iter().any(|own| call.kind.api_version(&own.name) == version);
-    let replicas = Replicas { path: &path, known: &known };
-    let api_version = call.kind.api_version(&call.version);
-    let unreadable = |why: String| Status::new(500, "", why);
     let mut whole = call.clone();
     whole.info.subresource.clear();
-    write::change(&whole, Owners::Given, |live| {
+    // What is reviewed is the Scale, not the object that it shows a part of.
+    whole.admitted = true;
+    write::change(&whole, Owners::Given, Scaling { call, paths, versions: OneVersion(schema), make }).await
+}
+
+/// An object with the Scale that `make` makes of the one it has.
+struct Scaling<'a, F> {
+    call: &'a Call,
+    paths: &'a Paths,
+    versions: OneVersion,
+    make: F,
+}
+
+#[async_trait::async_trait]
+impl<F: Fn(&Tracker<'_>, &Value) -> Result<Value, Status> + Sync> write::Make for Scaling<'_, F> {
+    async fn make(&self, live: &Value) -> Result<Value, Status> {
+        let Self { call, paths, versions, make } = self;
+        let now = write::time(call.context.now);
+        let path: Vec<Element> = steps(&paths.spec_replicas).map(Element::field).collect();
+        let known =
+            |version: &str| call.kind.versions.iter().any(|own| call.kind.api_version(&own.name) == version);
+        let unreadable = |why: String| Status::new(500, "", why);
         let owners = live["metadata"].get("managedFields").unwrap_or(&Value::Null);
-        let mut old = view(paths, live);
-        walk::normalise(&versions.0, &mut old);
-        old["metadata"]["managedFields"] = replicas.to_scale(owners).map_err(unreadable)?;
-        let scale = make(&tracker, &old)?;
+        let (old, mut scale) = {
+            let replicas = Replicas { path: &path, known: &known };
+            let tracker = Tracker {
+                versions,
+                api_version: SCALE,
+                kind: "Scale",
+                subresource: "scale",
+                reset: &Reset::NOTHING,
+                now: &now,
+            };
+            let mut old = view(paths, live);
+            walk::normalise(&versions.0, &mut old);
+            old["metadata"]["managedFields"] = replicas.to_scale(owners).map_err(unreadable)?;
+            let scale = make(&tracker, &old)?;
+            (old, scale)
+        };
+        let review = Review::new(call, Operation::Update, Some(&old), &Value::Null);
+        call.app.admission.mutate(&review, &mut scale).await?;
         let count = count(call, &scale)?;
         let asked = meta::resource_version(&scale);
         if !asked.is_empty() && asked != meta::resource_version(live) {
             return Err(Status::modified(&call.kind.group, &call.kind.plural, call.name()));
         }
+        call.app.admission.validate(&review, &scale).await?;
         let now_owners = scale["metadata"].get("managedFields").unwrap_or(&Value::Null);
+        let api_version = call.kind.api_version(&call.version);
+        let replicas = Replicas { path: &path, known: &known };
         let now_owners = replicas.to_parent(owners, now_owners, &api_version).map_err(unreadable)?;
         let mut object = live.clone();
         let mut at = &mut object;
@@ -134,8 +157,7 @@ async fn apply(
         *at = count.into();
         meta::set(&mut object, "managedFields", now_owners);
         Ok(object)
-    })
-    .await
+    }
 }
 
 fn steps(path: &str) -> impl Iterator<Item = &str> {

@@ -2,15 +2,19 @@
 
 use axum::body::Body;
 use http::{Request, Response};
+use serde_json::Value;
 use skiff_api::status::Status;
 
+use crate::admission::{Operation, Review};
 use crate::app::Call;
 use crate::security::{node, token_request};
 use crate::{lookup, negotiate, write};
 
 /// Answers a TokenRequest.
 pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let (request, _) = write::parse(request, "TokenRequest").await?;
+    let (mut request, _) = write::parse(request, "TokenRequest").await?;
+    let review = Review::new(call, Operation::Create, None, &Value::Null);
+    call.app.admission.admit(&review, &mut request).await?;
     call.app.cache.catch_up().await?;
     let objects = lookup::Objects(call.app.cache.clone());
     let pod = request["spec"]["boundObjectRef"]["name"].as_str().and_then(|name| {

@@ -172,7 +172,7 @@ async fn delete_one(call: &Call, options: &Options, dry_run: bool) -> Result<Del
         let item = fresh(call).await?.ok_or_else(|| call.not_found())?;
         let old = item.object(&call.kind, &call.version);
         check(call, options, &old)?;
-        let review = Review { call, operation: Operation::Delete, old: Some(&old), options: &options.sent };
+        let review = Review::new(call, Operation::Delete, Some(&old), &options.sent);
         call.app.admission.admit(&review, &mut Value::Null).await?;
         let mut new = mark(call, options, old.clone());
         let gone = metadata::is_finished(&call.kind, &new);

@@ -68,7 +68,7 @@ pub fn generate_name(object: &mut Value) {
 }
 
 /// Drops owner references that are there twice, and says so.
-fn drop_twin_owners(call: &Call, object: &mut Value) {
+pub fn drop_twin_owners(call: &Call, object: &mut Value) {
     let Some(list) = object["metadata"]["ownerReferences"].as_array_mut() else { return };
     let (mut kept, mut twins): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
     for owner in list.drain(..) {
@@ -97,13 +97,17 @@ pub fn create(call: &Call, object: &mut Value) -> Result<(), Status> {
     if call.kind.generation {
         metadata.insert("generation".into(), 1.into());
     }
-    let version = call.kind.version(&call.version).expect("the registry matched this version");
-    if version.subresources.contains_key("status")
+    drop_status(call, object);
+    Ok(())
+}
+
+/// Takes the status out of a new object: it is set through a view of its own.
+pub fn drop_status(call: &Call, object: &mut Value) {
+    if call.kind_version().subresources.contains_key("status")
         && let Some(top) = object.as_object_mut()
     {
         top.remove("status");
     }
-    Ok(())
 }
 
 /// A time as objects show it: seconds, UTC.
