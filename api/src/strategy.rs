@@ -72,9 +72,10 @@ pub fn of(kind: &Kind) -> &'static dyn Strategy {
         (crate::custom::GROUP, "CustomResourceDefinition") => {
             &custom_resource_definition::CustomResourceDefinition
         }
-        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
-            &webhook_configuration::WebhookConfiguration
-        }
+        (
+            "admissionregistration.k8s.io",
+            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
+        ) => &webhook_configuration::WebhookConfiguration,
         ("coordination.k8s.io", "Lease") => &lease::Lease,
         ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::EndpointSlice,
         ("certificates.k8s.io", "CertificateSigningRequest") => &certificate::SigningRequest,

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 pub use failure::Failure;
-pub use tls::{bundle_error, Identity};
+pub use tls::{Identity, bundle_error};
 
 use crate::cache::Cache;
 
@@ -155,15 +155,16 @@ impl Backends {
             return Ok(pool.clone());
         }
         if pools.len() >= BACKENDS {
-            let oldest = pools.iter().min_by_key(|(_, pool)| *pool.used.lock().expect("no holder of this lock panics"));
+            let oldest = pools
+                .iter()
+                .min_by_key(|(_, pool)| *pool.used.lock().expect("no holder of this lock panics"));
             if let Some(oldest) = oldest.map(|(backend, _)| backend.clone()) {
                 pools.remove(&oldest);
             }
         }
         let identity = self.identity.as_ref().filter(|_| backend.shows_certificate);
         let connector = tls::connector(&backend.trust, identity)?;
-        let pool =
-            Arc::new(Pool { connector, idle: Mutex::default(), used: Mutex::new(Instant::now()) });
+        let pool = Arc::new(Pool { connector, idle: Mutex::default(), used: Mutex::new(Instant::now()) });
         pools.insert(backend.clone(), pool.clone());
         Ok(pool)
     }
@@ -175,8 +176,8 @@ impl Backends {
         let connect = async {
             let stream = match place {
                 Place::Service { namespace, name, port } => {
-                    let targets = resolve::service(&self.cache, namespace, name, *port)
-                        .map_err(Failure::Other)?;
+                    let targets =
+                        resolve::service(&self.cache, namespace, name, *port).map_err(Failure::Other)?;
                     dial(&targets).await?
                 }
                 Place::Host { host, port } => dial(&resolve::host(host, *port).await?).await?,

@@ -164,7 +164,8 @@ pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>
 /// Answers an apply: changes what is there, or creates what is not.
 async fn apply(call: &Call, configuration: &owners::Configuration) -> Result<Response<Body>, Status> {
     for _ in 0..PATCH_TRIES {
-        let changed = change(call, Owners::Given, |live: &Value| owners::apply(call, configuration, Some(live)));
+        let changed =
+            change(call, Owners::Given, |live: &Value| owners::apply(call, configuration, Some(live)));
         match changed.await {
             Err(status) if status.reason == "NotFound" && call.info.subresource.is_empty() => {}
             outcome => return read::object(call, 200, &outcome?),
@@ -198,11 +199,7 @@ impl<F: Fn(&Value) -> Result<Value, Status> + Sync> Make for F {
 
 /// Changes a live object by `make(live) → new`, again from a fresh read if it was computed from
 /// an old one. Answers with what is stored then.
-pub async fn change(
-    call: &Call,
-    owners: Owners,
-    make: impl Make,
-) -> Result<Value, Status> {
+pub async fn change(call: &Call, owners: Owners, make: impl Make) -> Result<Value, Status> {
     let mut cached = call.app.cache.of(&call.kind)?.get(call.namespace(), call.name());
     let mut contention = Contention::default();
     for _ in 0..PATCH_TRIES {

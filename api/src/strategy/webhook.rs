@@ -29,7 +29,10 @@ fn url(given: &str, at: &str, errors: &mut Vec<FieldError>) {
     let authority = place.split('/').next().unwrap_or_default();
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     if let Some(bad) = host.chars().find(|c| c.is_whitespace()) {
-        let why = format!("url must be a valid URL: parse {given:?}: invalid character {:?} in host name", bad.to_string());
+        let why = format!(
+            "url must be a valid URL: parse {given:?}: invalid character {:?} in host name",
+            bad.to_string()
+        );
         errors.push(FieldError::required(at, format!("{why}{FORM}")));
         return;
     }
@@ -79,7 +82,9 @@ fn service(service: &Value, at: &str, errors: &mut Vec<FieldError>) {
             wrong(format!("segment[{index}] may not be empty"));
             continue;
         }
-        name::dns1123_subdomain(segment).into_iter().for_each(|why| wrong(format!("segment[{index}]: {why}")));
+        name::dns1123_subdomain(segment)
+            .into_iter()
+            .for_each(|why| wrong(format!("segment[{index}]: {why}")));
     }
 }
 
@@ -155,8 +160,17 @@ mod tests {
     fn paths_have_no_empty_segments() {
         let path = |path: &str| said(json!({"service": {"name": "a", "namespace": "b", "path": path}}));
         assert_eq!(path("//"), ["c.service.path: Invalid value: \"//\": segment[0] may not be empty"]);
-        assert_eq!(path("/a//b/"), ["c.service.path: Invalid value: \"/a//b/\": segment[1] may not be empty"]);
-        assert_eq!(path("a"), ["c.service.path: Invalid value: \"a\": must start with a '/'", "c.service.path: Invalid value: \"a\": segment[0] may not be empty"]);
+        assert_eq!(
+            path("/a//b/"),
+            ["c.service.path: Invalid value: \"/a//b/\": segment[1] may not be empty"]
+        );
+        assert_eq!(
+            path("a"),
+            [
+                "c.service.path: Invalid value: \"a\": must start with a '/'",
+                "c.service.path: Invalid value: \"a\": segment[0] may not be empty"
+            ]
+        );
         assert!(path("/a/b/").is_empty());
     }
 }

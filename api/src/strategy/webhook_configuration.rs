@@ -28,7 +28,9 @@ impl Strictness {
         let names: BTreeSet<&str> = hooks.iter().map(|hook| text(hook, "name")).collect();
         Self {
             no_side_effects: hooks.iter().all(|hook| HARMLESS.contains(&text(hook, "sideEffects"))),
-            known_reviews: hooks.iter().all(|hook| webhook::reads_known(list(hook, "admissionReviewVersions"))),
+            known_reviews: hooks
+                .iter()
+                .all(|hook| webhook::reads_known(list(hook, "admissionReviewVersions"))),
             unique_names: names.len() == hooks.len(),
         }
     }
@@ -66,7 +68,8 @@ fn one(hook: &Value, at: &str, strict: &Strictness, errors: &mut Vec<FieldError>
     one_of("failurePolicy", &["Fail", "Ignore"]);
     one_of("matchPolicy", &["Equivalent", "Exact"]);
     one_of("reinvocationPolicy", &["IfNeeded", "Never"]);
-    let effects: &[&str] = if strict.no_side_effects { &HARMLESS } else { &["None", "NoneOnDryRun", "Some", "Unknown"] };
+    let effects: &[&str] =
+        if strict.no_side_effects { &HARMLESS } else { &["None", "NoneOnDryRun", "Some", "Unknown"] };
     one_of("sideEffects", effects);
     if hook["sideEffects"].is_null() {
         let why = format!("must specify one of {}", effects.join(", "));
@@ -132,9 +135,11 @@ pub fn rule_with_operations(rule: &Value, at: &str, errors: &mut Vec<FieldError>
     let alone = |key: &str, what: &str| {
         let given = list(rule, key);
         let why = format!("if '*' is present, must not specify other {what}");
-        (given.len() > 1 && all(given)).then(|| FieldError::invalid(format!("{at}.{key}"), given.to_vec(), why))
+        (given.len() > 1 && all(given))
+            .then(|| FieldError::invalid(format!("{at}.{key}"), given.to_vec(), why))
     };
-    let some = |key: &str| list(rule, key).is_empty().then(|| FieldError::required(format!("{at}.{key}"), ""));
+    let some =
+        |key: &str| list(rule, key).is_empty().then(|| FieldError::required(format!("{at}.{key}"), ""));
     errors.extend(some("operations"));
     errors.extend(alone("operations", "operations"));
     for (index, operation) in operations.iter().enumerate() {
@@ -227,20 +232,68 @@ mod tests {
     #[test]
     fn mistakes_are_told_in_upstreams_words() {
         for (pointer, value, expected) in [
-            ("/name", json!("a.b"), "webhooks[0].name: Invalid value: \"a.b\": should be a domain with at least three segments separated by dots"),
+            (
+                "/name",
+                json!("a.b"),
+                "webhooks[0].name: Invalid value: \"a.b\": should be a domain with at least three segments separated by dots",
+            ),
             ("/name", json!(""), "webhooks[0].name: Required value"),
-            ("/sideEffects", Value::Null, "webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun"),
-            ("/sideEffects", json!("Some"), "webhooks[0].sideEffects: Unsupported value: \"Some\": supported values: \"None\", \"NoneOnDryRun\""),
-            ("/timeoutSeconds", json!(31), "webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30 seconds"),
-            ("/failurePolicy", json!("x"), "webhooks[0].failurePolicy: Unsupported value: \"x\": supported values: \"Fail\", \"Ignore\""),
-            ("/admissionReviewVersions", json!(["v0"]), "webhooks[0].admissionReviewVersions: Invalid value: [\"v0\"]: must include at least one of v1, v1beta1"),
-            ("/admissionReviewVersions", json!([]), "webhooks[0].admissionReviewVersions: Required value: must specify one of v1, v1beta1"),
-            ("/rules/0/operations", json!(["*", "CREATE"]), "webhooks[0].rules[0].operations: Invalid value: [\"*\",\"CREATE\"]: if '*' is present, must not specify other operations"),
+            (
+                "/sideEffects",
+                Value::Null,
+                "webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun",
+            ),
+            (
+                "/sideEffects",
+                json!("Some"),
+                "webhooks[0].sideEffects: Unsupported value: \"Some\": supported values: \"None\", \"NoneOnDryRun\"",
+            ),
+            (
+                "/timeoutSeconds",
+                json!(31),
+                "webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30 seconds",
+            ),
+            (
+                "/failurePolicy",
+                json!("x"),
+                "webhooks[0].failurePolicy: Unsupported value: \"x\": supported values: \"Fail\", \"Ignore\"",
+            ),
+            (
+                "/admissionReviewVersions",
+                json!(["v0"]),
+                "webhooks[0].admissionReviewVersions: Invalid value: [\"v0\"]: must include at least one of v1, v1beta1",
+            ),
+            (
+                "/admissionReviewVersions",
+                json!([]),
+                "webhooks[0].admissionReviewVersions: Required value: must specify one of v1, v1beta1",
+            ),
+            (
+                "/rules/0/operations",
+                json!(["*", "CREATE"]),
+                "webhooks[0].rules[0].operations: Invalid value: [\"*\",\"CREATE\"]: if '*' is present, must not specify other operations",
+            ),
             ("/rules/0/apiGroups", json!([]), "webhooks[0].rules[0].apiGroups: Required value"),
-            ("/rules/0/resources", json!(["a/*", "a/b"]), "webhooks[0].rules[0].resources[1]: Invalid value: \"a/b\": if 'a/*' is present, must not specify a/b"),
-            ("/rules/0/resources", json!(["*/*", "a"]), "webhooks[0].rules[0].resources: Invalid value: [\"*/*\",\"a\"]: if '*/*' is present, must not specify other resources"),
-            ("/clientConfig", json!({}), "webhooks[0].clientConfig: Required value: exactly one of url or service is required"),
-            ("/matchConditions", json!([{"name": "a b", "expression": "true"}]), "webhooks[0].matchConditions[0].name: Invalid value: \"a b\""),
+            (
+                "/rules/0/resources",
+                json!(["a/*", "a/b"]),
+                "webhooks[0].rules[0].resources[1]: Invalid value: \"a/b\": if 'a/*' is present, must not specify a/b",
+            ),
+            (
+                "/rules/0/resources",
+                json!(["*/*", "a"]),
+                "webhooks[0].rules[0].resources: Invalid value: [\"*/*\",\"a\"]: if '*/*' is present, must not specify other resources",
+            ),
+            (
+                "/clientConfig",
+                json!({}),
+                "webhooks[0].clientConfig: Required value: exactly one of url or service is required",
+            ),
+            (
+                "/matchConditions",
+                json!([{"name": "a b", "expression": "true"}]),
+                "webhooks[0].matchConditions[0].name: Invalid value: \"a b\"",
+            ),
         ] {
             let mut new = configuration();
             let (parent, last) = pointer.rsplit_once('/').unwrap();

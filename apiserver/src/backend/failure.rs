@@ -36,7 +36,9 @@ impl Failure {
             return Self::Closed;
         }
         if error.is_parse() {
-            return Self::Other(format!("net/http: HTTP/1.x transport connection broken: malformed HTTP response: {error}"));
+            return Self::Other(format!(
+                "net/http: HTTP/1.x transport connection broken: malformed HTTP response: {error}"
+            ));
         }
         match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
             Some(error) if is_end(error) => Self::Closed,
@@ -85,7 +87,10 @@ fn words(error: &io::Error) -> String {
 /// What is wrong with a certificate, as `crypto/x509` says it.
 fn certificate(why: &CertificateError) -> String {
     match why {
-        CertificateError::UnknownIssuer => "certificate signed by unknown authority".into(),
+        // An issuer of the right name with another key is an unknown one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".into()
+        }
         CertificateError::NotValidForNameContext { expected, presented } => {
             let expected = expected.to_str();
             if presented.is_empty() {
@@ -97,9 +102,7 @@ fn certificate(why: &CertificateError) -> String {
         CertificateError::Expired
         | CertificateError::ExpiredContext { .. }
         | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => {
-            "certificate has expired or is not yet valid".into()
-        }
+        | CertificateError::NotValidYetContext { .. } => "certificate has expired or is not yet valid".into(),
         other => format!("{other:?}"),
     }
 }

@@ -58,7 +58,10 @@ fn of_slice(slice: &Value, port: &str) -> Vec<SocketAddr> {
         .and_then(|one| one["port"].as_u64().and_then(|port| u16::try_from(port).ok()));
     let ready = list("endpoints").iter().filter(|one| one["conditions"]["ready"] != false);
     let addresses = ready.filter_map(|one| one["addresses"][0].as_str()?.parse::<IpAddr>().ok());
-    number.into_iter().flat_map(|port| addresses.clone().map(move |address| SocketAddr::new(address, port))).collect()
+    number
+        .into_iter()
+        .flat_map(|port| addresses.clone().map(move |address| SocketAddr::new(address, port)))
+        .collect()
 }
 
 /// The addresses of a host.

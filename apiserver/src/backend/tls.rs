@@ -29,14 +29,12 @@ impl Identity {
 /// What makes connections that believe as told.
 pub fn connector(trust: &Trust, identity: Option<&Identity>) -> Result<TlsConnector, Failure> {
     let verifier = Verifier::new(trust)?;
-    let config = ClientConfig::builder()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
+    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let failed = |error: rustls::Error| Failure::Other(format!("tls: {error}"));
     let config = match identity {
-        Some(identity) => config
-            .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-            .map_err(failed)?,
+        Some(identity) => {
+            config.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key()).map_err(failed)?
+        }
         None => config.with_no_client_auth(),
     };
     Ok(TlsConnector::from(Arc::new(config)))
@@ -69,26 +67,35 @@ impl Verifier {
         let known = match trust {
             Trust::Anyone => return Ok(Self { chains: None, known: Vec::new(), schemes }),
             Trust::System => rustls_native_certs::load_native_certs().certs,
-            Trust::Bundle(pem) => certificates(pem)
-                .filter(|list| !list.is_empty())
-                .ok_or_else(|| Failure::Other("unable to load root certificates: unable to parse bytes as PEM block".into()))?,
+            Trust::Bundle(pem) => certificates(pem).filter(|list| !list.is_empty()).ok_or_else(|| {
+                Failure::Other("unable to load root certificates: unable to parse bytes as PEM block".into())
+            })?,
         };
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(known.iter().cloned());
         // A bundle of which nothing can sign still names what is believed.
         let chains = if roots.is_empty() { None } else { Some(roots) };
         let chains = chains
-            .map(|roots| WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider)).build())
+            .map(|roots| {
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider)).build()
+            })
             .transpose()
             .map_err(|error| Failure::Other(format!("tls: {error}")))?;
         match chains {
             Some(chains) => Ok(Self { chains: Some(chains), known, schemes }),
-            None => Err(Failure::Other("tls: failed to verify certificate: x509: certificate signed by unknown authority".into())),
+            None => Err(Failure::Other(
+                "tls: failed to verify certificate: x509: certificate signed by unknown authority".into(),
+            )),
         }
     }
 
     /// Whether this very certificate was given, is made out to this name, and is of now.
-    fn is_known(&self, certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<bool, rustls::Error> {
+    fn is_known(
+        &self,
+        certificate: &CertificateDer<'_>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<bool, rustls::Error> {
         if !self.known.iter().any(|known| known.as_ref() == certificate.as_ref()) {
             return Ok(false);
         }
@@ -113,8 +120,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(chains) = &self.chains else { return Ok(ServerCertVerified::assertion()) };
-        let verified =
-            chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verified = chains.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
             Ok(verified) => Ok(verified),
             Err(_) if self.is_known(end_entity, server_name, now)? => Ok(ServerCertVerified::assertion()),
@@ -129,7 +135,12 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -139,7 +150,12 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -16,21 +16,27 @@ enum Sort {
 
 /// The members of the kinds of options.
 const MEMBERS: &[(&str, &[(&str, Sort)])] = &[
-    ("PodExecOptions", &[
-        ("stdin", Sort::Flag),
-        ("stdout", Sort::Flag),
-        ("stderr", Sort::Flag),
-        ("tty", Sort::Flag),
-        ("container", Sort::Text),
-        ("command", Sort::Texts),
-    ]),
-    ("PodAttachOptions", &[
-        ("stdin", Sort::Flag),
-        ("stdout", Sort::Flag),
-        ("stderr", Sort::Flag),
-        ("tty", Sort::Flag),
-        ("container", Sort::Text),
-    ]),
+    (
+        "PodExecOptions",
+        &[
+            ("stdin", Sort::Flag),
+            ("stdout", Sort::Flag),
+            ("stderr", Sort::Flag),
+            ("tty", Sort::Flag),
+            ("container", Sort::Text),
+            ("command", Sort::Texts),
+        ],
+    ),
+    (
+        "PodAttachOptions",
+        &[
+            ("stdin", Sort::Flag),
+            ("stdout", Sort::Flag),
+            ("stderr", Sort::Flag),
+            ("tty", Sort::Flag),
+            ("container", Sort::Text),
+        ],
+    ),
     ("PodPortForwardOptions", &[("ports", Sort::Number)]),
 ];
 
@@ -53,7 +59,9 @@ fn options(call: &Call, kind: &str) -> Value {
             Sort::Flag if query.flag(key) => json!(true),
             Sort::Text if !query.get(key).is_empty() => query.get(key).into(),
             Sort::Texts => json!(all),
-            Sort::Number if !all.is_empty() => all.iter().filter_map(|text| text.parse::<u16>().ok()).collect(),
+            Sort::Number if !all.is_empty() => {
+                all.iter().filter_map(|text| text.parse::<u16>().ok()).collect()
+            }
             _ => continue,
         };
         object.insert((*key).into(), value);

@@ -55,6 +55,12 @@ async fn condition(admin: &Client, name: &str, wanted: &str, status: &str) -> Va
     }
 }
 
+/// Makes a definition and waits until it is served.
+pub async fn define(admin: &Client, definition: &Value) {
+    let made = admin.post(DEFINITIONS, definition).await.expect(201);
+    condition(admin, made["metadata"]["name"].as_str().unwrap(), "Established", "True").await;
+}
+
 #[tokio::test]
 async fn a_definition_becomes_a_kind_and_goes_with_its_objects() {
     let server = Server::start().await;

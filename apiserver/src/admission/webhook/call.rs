@@ -55,7 +55,8 @@ pub async fn ask(
         let why = "webhook does not accept known AdmissionReview versions (v1, v1beta1)";
         Refusal::Failed(format!("could not create admission objects: {why}"))
     })?;
-    let client = hook.client.as_ref().map_err(|why| Refusal::Failed(format!("could not get REST client: {why}")))?;
+    let client =
+        hook.client.as_ref().map_err(|why| Refusal::Failed(format!("could not get REST client: {why}")))?;
     let uid = uuid::Uuid::new_v4().to_string();
     let described = review.describe(version, if object.is_null() { old } else { object });
     let body = review::request(reviews, &uid, described, object, old);
@@ -73,7 +74,9 @@ pub async fn ask(
         let body = Limited::new(body, LIMIT_BYTES).collect().await;
         let body = body.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
             true => Failure::Other(format!("the answer is larger than {LIMIT_BYTES} bytes")),
-            false => Failure::Other(format!("unexpected error when reading response body. Please retry. Original error: {error}")),
+            false => Failure::Other(format!(
+                "unexpected error when reading response body. Please retry. Original error: {error}"
+            )),
         })?;
         Ok::<_, Failure>((head, body.to_bytes()))
     };

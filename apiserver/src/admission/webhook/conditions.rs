@@ -21,5 +21,10 @@ pub fn hold(
         return Ok(false);
     }
     let kind = &review.call.kind;
-    Err(Status::forbidden(&kind.group, &kind.plural, review.name(object), "matchConditions are not evaluated yet"))
+    Err(Status::forbidden(
+        &kind.group,
+        &kind.plural,
+        review.name(object),
+        "matchConditions are not evaluated yet",
+    ))
 }

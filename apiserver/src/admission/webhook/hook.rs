@@ -88,7 +88,10 @@ impl Hook {
             dry_run: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
             timeout: Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(10)),
             reinvoked: text("reinvocationPolicy") == "IfNeeded",
-            versions: list("admissionReviewVersions").iter().filter_map(|one| one.as_str().map(str::to_owned)).collect(),
+            versions: list("admissionReviewVersions")
+                .iter()
+                .filter_map(|one| one.as_str().map(str::to_owned))
+                .collect(),
             client: client(&hook["clientConfig"]),
         }
     }
@@ -109,7 +112,8 @@ pub fn client(config: &Value) -> Result<Client, String> {
         return Err("webhook configuration must have either service or URL".into());
     };
     let unparsable = |why: &str| format!("Unparsable URL: parse {url:?}: {why}");
-    let uri: http::Uri = url.parse().map_err(|error: http::uri::InvalidUri| unparsable(&error.to_string()))?;
+    let uri: http::Uri =
+        url.parse().map_err(|error: http::uri::InvalidUri| unparsable(&error.to_string()))?;
     let host = uri.host().ok_or_else(|| unparsable("no host"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let place = Place::Host { host, port: uri.port_u16().unwrap_or(443) };

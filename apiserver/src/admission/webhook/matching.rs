@@ -101,8 +101,14 @@ mod tests {
             "operations": ["CREATE", "CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": resources, "scope": scope,
         });
         let (resource, subresource, namespace) = subject;
-        let subject =
-            Subject { operation: Operation::Create, group: "", version: "v1", resource, subresource, namespace };
+        let subject = Subject {
+            operation: Operation::Create,
+            group: "",
+            version: "v1",
+            resource,
+            subresource,
+            namespace,
+        };
         assert_eq!(Rule::read(&rule).matches(&subject), expected, "{resources:?} {scope} {subject:?}");
     }
 
@@ -130,9 +136,16 @@ mod tests {
 
     #[test]
     fn operations_groups_and_versions_must_fit() {
-        let rule = Rule::read(&json!({"operations": ["UPDATE"], "apiGroups": ["apps"], "apiVersions": ["*"], "resources": ["*"]}));
+        let rule = Rule::read(
+            &json!({"operations": ["UPDATE"], "apiGroups": ["apps"], "apiVersions": ["*"], "resources": ["*"]}),
+        );
         let subject = |operation, group| Subject {
-            operation, group, version: "v9", resource: "x", subresource: "", namespace: "",
+            operation,
+            group,
+            version: "v9",
+            resource: "x",
+            subresource: "",
+            namespace: "",
         };
         assert!(rule.matches(&subject(Operation::Update, "apps")));
         assert!(!rule.matches(&subject(Operation::Create, "apps")));

@@ -16,7 +16,12 @@ use crate::conversion;
 
 /// What of an object's metadata no webhook changes, as no client does.
 const KEPT: [&str; 7] = [
-    "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "resourceVersion",
     "namespace",
 ];
 
@@ -96,7 +101,8 @@ impl Shown {
         if !state.asks(&who) {
             return Ok(());
         }
-        let schema = review.call.kind.version(&version).filter(|_| review.is_of_own_kind()).map(|v| &v.schema);
+        let schema =
+            review.call.kind.version(&version).filter(|_| review.is_of_own_kind()).map(|v| &v.schema);
         let answer = call::ask(review, hook, &version, &self.object, old, true).await;
         let changed = match answer {
             Ok(answer) if answer.patch.is_empty() => Ok(false),
@@ -130,8 +136,9 @@ fn change(
     object: &mut Value,
     bytes: &[u8],
 ) -> Result<bool, Refusal> {
-    let operations: Vec<Value> = serde_json::from_slice(bytes)
-        .map_err(|error| Refusal::Failed(format!("received undecodable patch in webhook response: {error}")))?;
+    let operations: Vec<Value> = serde_json::from_slice(bytes).map_err(|error| {
+        Refusal::Failed(format!("received undecodable patch in webhook response: {error}"))
+    })?;
     if operations.is_empty() {
         return Ok(false);
     }
@@ -148,7 +155,8 @@ fn change(
         return Err(internal("the patched object is not an object"));
     }
     if let Some(schema) = schema {
-        let (kind, version) = (object["kind"].as_str().unwrap_or_default(), object["apiVersion"].as_str().unwrap_or_default());
+        let (kind, version) =
+            (object["kind"].as_str().unwrap_or_default(), object["apiVersion"].as_str().unwrap_or_default());
         if let Some(status) = walk::decode_error(kind, version, schema, &new) {
             return Err(internal(&status.message));
         }

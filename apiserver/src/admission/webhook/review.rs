@@ -10,7 +10,13 @@ use skiff_api::status::Status;
 pub const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 
 /// The body of a review.
-pub fn request(version: &str, uid: &str, mut request: Map<String, Value>, object: &Value, old: &Value) -> Vec<u8> {
+pub fn request(
+    version: &str,
+    uid: &str,
+    mut request: Map<String, Value>,
+    object: &Value,
+    old: &Value,
+) -> Vec<u8> {
     request.insert("uid".into(), uid.into());
     request.insert("object".into(), object.clone());
     request.insert("oldObject".into(), old.clone());
@@ -79,7 +85,9 @@ fn patch_and_type(mutating: bool, patch: &[u8], sort: &Value) -> Result<(), Stri
         (true, true, None) => "webhook returned response.patch but not response.patchType",
         (true, false, Some(_)) => "webhook returned response.patchType but not response.patch",
         (true, _, Some("")) => "webhook returned invalid response.patchType of \"\"",
-        (true, _, Some(other)) if other != "JSONPatch" => return Err(format!("unsupported patch type {other:?}")),
+        (true, _, Some(other)) if other != "JSONPatch" => {
+            return Err(format!("unsupported patch type {other:?}"));
+        }
         (false, true, _) => "validating webhook may not return response.patch",
         (false, _, Some(_)) => "validating webhook may not return response.patchType",
         _ => return Ok(()),
@@ -93,7 +101,8 @@ pub fn denied(name: &str, result: &Value) -> Status {
         Value::Object(given) => given.clone(),
         _ => Map::new(),
     };
-    let code = result.get("code").and_then(Value::as_u64).filter(|code| (400..1000).contains(code)).unwrap_or(400);
+    let code =
+        result.get("code").and_then(Value::as_u64).filter(|code| (400..1000).contains(code)).unwrap_or(400);
     let text = |key: &str| result.get(key).and_then(Value::as_str).unwrap_or_default();
     let by = format!("admission webhook {name:?} denied the request");
     let message = match (text("message"), text("reason")) {
@@ -168,15 +177,30 @@ mod tests {
             "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got /, Kind="
         );
         for (mutating, response, expected) in [
-            (true, json!({"uid": "u", "patch": "W10="}), "webhook returned response.patch but not response.patchType"),
-            (true, json!({"uid": "u", "patchType": "JSONPatch"}), "webhook returned response.patchType but not response.patch"),
+            (
+                true,
+                json!({"uid": "u", "patch": "W10="}),
+                "webhook returned response.patch but not response.patchType",
+            ),
+            (
+                true,
+                json!({"uid": "u", "patchType": "JSONPatch"}),
+                "webhook returned response.patchType but not response.patch",
+            ),
             (true, json!({"uid": "u", "patch": "W10=", "patchType": "X"}), "unsupported patch type \"X\""),
             (false, json!({"uid": "u", "patch": "W10="}), "validating webhook may not return response.patch"),
-            (false, json!({"uid": "u", "patchType": "JSONPatch"}), "validating webhook may not return response.patchType"),
+            (
+                false,
+                json!({"uid": "u", "patchType": "JSONPatch"}),
+                "validating webhook may not return response.patchType",
+            ),
         ] {
             assert_eq!(wrong(mutating, &review(response)), expected);
         }
-        assert!(wrong(true, &review(json!({"uid": "u", "patch": "!"}))).starts_with("response.patch is no base64"));
+        assert!(
+            wrong(true, &review(json!({"uid": "u", "patch": "!"})))
+                .starts_with("response.patch is no base64")
+        );
     }
 
     #[test]
@@ -198,7 +222,8 @@ mod tests {
             let status = denied("w", &result);
             assert_eq!((status.code, status.message.as_str()), (code, message));
         }
-        let told = denied("w", &json!({"reason": "Odd", "details": {"causes": [{"message": "x"}]}})).to_object();
+        let told =
+            denied("w", &json!({"reason": "Odd", "details": {"causes": [{"message": "x"}]}})).to_object();
         assert_eq!((&told["reason"], &told["details"]["causes"][0]["message"]), (&json!("Odd"), &json!("x")));
         assert_eq!(told["status"], "Failure");
     }

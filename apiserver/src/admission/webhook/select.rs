@@ -53,7 +53,10 @@ fn by_rules<'a>(review: &'a Review<'_>, hook: &Hook, subject: &Subject<'_>) -> O
         return None;
     }
     let versions = || review.call.kind.versions.iter().filter(|version| version.served);
-    hook.rules.iter().find_map(|rule| {
-        versions().find(|version| rule.matches(&Subject { version: &version.name, ..*subject }))
-    }).map(|version| version.name.as_str())
+    hook.rules
+        .iter()
+        .find_map(|rule| {
+            versions().find(|version| rule.matches(&Subject { version: &version.name, ..*subject }))
+        })
+        .map(|version| version.name.as_str())
 }
