@@ -30,6 +30,9 @@ async fn check(admin: &Client, sort: &str, client: Value, expected: &str) {
     }
 }
 
+/// The sort of webhook, what it does, and what is said of it.
+type Case = (&'static str, fn() -> Act, &'static str);
+
 fn raw(code: u16, media: &'static str, body: &str) -> Act {
     Act::Raw(code, media, body.into())
 }
@@ -43,7 +46,7 @@ async fn answers_that_are_none_count_as_failures() {
             json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
         Act::Raw(200, "application/json", review.to_string())
     };
-    let cases: Vec<(&str, fn() -> Act, &str)> = vec![
+    let cases: Vec<Case> = vec![
         ("validating", || Act::Hang, "failed to call webhook: Post URL: context deadline exceeded"),
         ("mutating", || Act::Hang, "failed to call webhook: Post URL: context deadline exceeded"),
         ("mutating", || Act::Close, "failed to call webhook: Post URL: EOF"),
