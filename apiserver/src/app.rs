@@ -1,6 +1,5 @@
 //! The server as a value: one function from a request to an answer.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, header};
-use serde_json::Value;
-use skiff_api::kind::{Action, Kind, Registry};
+use skiff_api::kind::Registry;
 use skiff_api::status::Status;
 use skiff_storage::Storage;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +18,7 @@ use crate::allocate::{self, Allocator};
 use crate::audit::{self, Audit};
 use crate::backend::Backends;
 use crate::cache::Cache;
+pub use crate::call::Call;
 use crate::context::Context;
 use crate::encode::Wish;
 use crate::flow::{self, Flow, Limits};
@@ -28,11 +27,9 @@ use crate::negotiate::{self, Accept};
 use crate::node::NodeDialer;
 use crate::openapi::Documents;
 use crate::request::{self, Query, RequestInfo};
-use crate::security::authenticate::ShownCertificate;
-use crate::security::{
-    self, Attributes, Authenticator, Authorizer, Credentials, Decision, ServiceAccountTokens, User,
-};
-use crate::{discovery, lookup, read, review, subresource, watch, write};
+use crate::security::authenticate::{self, ShownCertificate};
+use crate::security::{Authenticator, User};
+use crate::{discovery, layers, lookup, read, review, subresource, watch, write};
 
 /// What the API server is told at start.
 #[derive(Debug, Clone)]
@@ -57,6 +54,8 @@ pub struct Config {
     pub admission: admission::Switches,
     /// How long new pods stay on a node that fails, unless they say so themselves.
     pub tolerations: Tolerations,
+    /// Who is believed.
+    pub authentication: authenticate::Options,
 }
 
 /// How long pods stay on a node that fails, in seconds.
@@ -114,7 +113,7 @@ pub struct App {
 pub enum Identity {
     /// A component in this process; only the binary builds this.
     Known(User),
-    /// A client certificate that TLS has verified.
+    /// A client certificate that was judged when the connection began.
     Certificate(Arc<ShownCertificate>),
     /// Whoever the request's own credentials say.
     Unknown,
@@ -138,10 +137,10 @@ impl App {
         shutdown: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
         let cache = Cache::start(storage.clone(), &registry, shutdown.clone()).await?;
-        let tokens =
-            ServiceAccountTokens::new(&config.service_account_key_pem).map_err(anyhow::Error::msg)?;
+        let authenticator =
+            Authenticator::new(&config.authentication, &config.ca_pem, &config.service_account_key_pem)?;
         let app = Arc::new(Self {
-            authenticator: Authenticator::new(tokens),
+            authenticator,
             flow: Flow::new(config.limits),
             audit: Arc::new(Audit::new(&config.audit)?),
             admission: Admission::new(&config.admission).map_err(anyhow::Error::msg)?,
@@ -183,7 +182,9 @@ impl App {
         let dry_run = !query.all("dryRun").is_empty();
         let long = is_long_running(&info);
         let id = audit::id(request.headers());
-        let time = if long { Duration::MAX } else { self.config.limits.request_timeout };
+        // What it asks of itself while it starts takes as long as it takes.
+        let unbound = long || !self.is_ready();
+        let time = if unbound { Duration::MAX } else { self.config.limits.request_timeout };
         let answer = self.answer(request, info, query, identity, &id, &context);
         let answer = match tokio::time::timeout(time, answer).await {
             Ok(answer) => answer,
@@ -227,18 +228,25 @@ impl App {
         id: &str,
         context: &Context,
     ) -> Result<Response<Body>, Status> {
-        let user = self.identify(&request, identity);
-        self.record(user.as_ref(), &request, &info, id, context);
-        let own = user?;
-        let user = self.impersonate(&request, own.clone())?;
-        if let Some(record) = context.record().filter(|_| user != own) {
-            record.impersonates(&user);
-        }
-        let _seats = self.sit_down(&user, &info, &query, context).await?;
         let mut context = context.clone();
-        context.user = user;
         context.dry_run = query.all("dryRun").iter().any(|text| text == "All");
-        self.authorize(&context, &info, &query)?;
+        let asked = layers::identify(self, &mut request, identity, &mut context).await;
+        layers::audit(self, &request, asked.as_ref().err(), &info, id, &context);
+        asked?;
+        layers::impersonate(self, &mut request, &info, &query, &mut context).await?;
+        let _seats = layers::take_turn(self, &context, &info, &query).await?;
+        layers::authorize(self, &context, &info, &query).await?;
+        self.handle_allowed(request, info, query, context).await
+    }
+
+    /// Answers a request that may pass.
+    async fn handle_allowed(
+        self: &Arc<Self>,
+        mut request: Request<Body>,
+        info: RequestInfo,
+        query: Query,
+        context: Context,
+    ) -> Result<Response<Body>, Status> {
         if !info.is_resource {
             return discovery::answer(self, &request.map(drop), &query).await;
         }
@@ -285,147 +293,11 @@ impl App {
         }
     }
 
-    fn identify(&self, request: &Request<Body>, identity: Identity) -> Result<User, Status> {
-        let certificate = match &identity {
-            Identity::Known(user) => return Ok(user.clone()),
-            Identity::Certificate(shown) => Some(&**shown),
-            Identity::Unknown => None,
-        };
-        let authorization =
-            request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let credentials = Credentials { certificate, authorization };
-        let objects = lookup::Objects(self.cache.clone());
-        let now_s = jiff::Timestamp::now().as_second();
-        self.authenticator.authenticate(request.uri().path(), &credentials, &objects, now_s)
-    }
-
-    /// `Impersonate-User` and its kin: allowed to whom RBAC gives the verb `impersonate`.
-    fn impersonate(&self, request: &Request<Body>, user: User) -> Result<User, Status> {
-        let text = |name: &str| {
-            request.headers().get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned)
-        };
-        let wanted: Option<String> = text("impersonate-user").next();
-        let groups: Vec<String> = text("impersonate-group").collect();
-        let Some(name) = wanted else {
-            return if groups.is_empty() {
-                Ok(user)
-            } else {
-                Err(Status::bad_request("requested groups without impersonating a user"))
-            };
-        };
-        let service_account = name
-            .strip_prefix("system:serviceaccount:")
-            .and_then(|rest| rest.split_once(':'))
-            .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
-        let mut questions = vec![match &service_account {
-            Some((namespace, name)) => ("serviceaccounts", namespace.clone(), name.clone()),
-            None => ("users", String::new(), name.clone()),
-        }];
-        questions.extend(groups.iter().map(|group| ("groups", String::new(), group.clone())));
-        for (resource, namespace, name) in &questions {
-            let attributes = Attributes {
-                user: &user,
-                verb: "impersonate",
-                version: "v1",
-                resource,
-                namespace,
-                name,
-                resource_request: true,
-                ..Attributes::default()
-            };
-            self.decide(&attributes)?;
-        }
-        let mut groups = groups;
-        if let Some((namespace, _)) = &service_account
-            && groups.is_empty()
-        {
-            groups = vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")];
-        }
-        if !groups.iter().any(|group| group == "system:authenticated") && name != "system:anonymous" {
-            groups.push("system:authenticated".into());
-        }
-        Ok(User { name, uid: String::new(), groups, extra: BTreeMap::new() })
-    }
-
-    /// Begins the record of a request, whoever sent it.
-    fn record(
-        &self,
-        user: Result<&User, &Status>,
-        request: &Request<Body>,
-        info: &RequestInfo,
-        id: &str,
-        context: &Context,
-    ) {
-        let nobody = User::default();
-        let attributes = Attributes::of(user.unwrap_or(&nobody), info, "", "");
-        let Some(record) = self.audit.begin(&attributes, id, request, context.now) else { return };
-        match user {
-            Ok(_) => context.recorded(record),
-            Err(status) => record.unauthenticated(status),
-        }
-    }
-
-    /// Waits for the request's turn. Streams are not held up: they cost nothing while they are open.
-    async fn sit_down(
-        &self,
-        user: &User,
-        info: &RequestInfo,
-        query: &Query,
-        context: &Context,
-    ) -> Result<Option<flow::Seats>, Status> {
-        if !self.config.limits.fair || (is_long_running(info) && info.verb != "watch") {
-            return Ok(None);
-        }
-        let class = context.classed(self.flow.class(user, info));
-        let width = match info.verb.as_str() {
-            "list" => self.cache.find(&info.group, &info.resource).map_or(1, |cache| {
-                let limit = query.get("limit").parse().ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-                cache.snapshot().items.len().min(limit).div_ceil(OBJECTS_PER_SEAT).min(WIDEST)
-            }),
-            _ => 1,
-        };
-        self.flow.admit(class, width).await.map(Some)
-    }
-
-    fn authorize(&self, context: &Context, info: &RequestInfo, query: &Query) -> Result<(), Status> {
-        let selected = name_selected(query);
-        let mut attributes =
-            Attributes::of(&context.user, info, query.get("fieldSelector"), query.get("labelSelector"));
-        if info.name.is_empty() {
-            attributes.name = &selected;
-        }
-        let decision = self.authorizer.authorize(&attributes);
-        let (word, reason) = match &decision {
-            Decision::Allow(reason) => ("allow", reason),
-            Decision::NoOpinion(reason) | Decision::Deny(reason) => ("forbid", reason),
-        };
-        context.annotate("authorization.k8s.io/decision", word);
-        context.annotate("authorization.k8s.io/reason", reason);
-        if word == "allow" {
-            return Ok(());
-        }
-        Err(security::forbidden(&attributes, reason))
-    }
-
-    /// Refuses what the authorizers do not allow, in upstream's words.
-    pub fn decide(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
-        match self.authorizer.authorize(attributes) {
-            Decision::Allow(_) => Ok(()),
-            Decision::NoOpinion(reason) | Decision::Deny(reason) => {
-                Err(security::forbidden(attributes, &reason))
-            }
-        }
-    }
-
     /// Whether the server has started and may be used.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
 }
-
-/// How many objects of a list are worth a seat, and the most seats of a list; as upstream's.
-const OBJECTS_PER_SEAT: usize = 100;
-const WIDEST: usize = 10;
 
 /// 504.
 fn too_slow() -> Status {
@@ -434,7 +306,7 @@ fn too_slow() -> Status {
 }
 
 /// Whether an answer goes on for as long as its client wants.
-fn is_long_running(info: &RequestInfo) -> bool {
+pub fn is_long_running(info: &RequestInfo) -> bool {
     info.is_resource && (info.verb == "watch" || STREAMS.contains(&info.subresource.as_str()))
 }
 
@@ -442,129 +314,3 @@ const APPLY: &str = "application/apply-patch+yaml";
 
 /// Subresources whose answers are not objects: any `Accept` will do.
 const STREAMS: [&str; 5] = ["log", "exec", "attach", "portforward", "proxy"];
-
-/// The name that `metadata.name=x` selects: upstream authorizes such a list or watch by name.
-fn name_selected(query: &Query) -> String {
-    query
-        .get("fieldSelector")
-        .split(',')
-        .find_map(|part| part.strip_prefix("metadata.name="))
-        .map(|name| name.trim_start_matches('=').to_owned())
-        .unwrap_or_default()
-}
-
-/// Why a name cannot be part of a path.
-fn bad_segment(name: &str) -> Option<String> {
-    match name {
-        "." | ".." => Some(format!("may not be '{name}'")),
-        _ => {
-            let bad: Vec<String> = ['/', '%']
-                .into_iter()
-                .filter(|c| name.contains(*c))
-                .map(|c| format!("may not contain '{c}'"))
-                .collect();
-            (!bad.is_empty()).then(|| bad.join(";"))
-        }
-    }
-}
-
-/// A request for a resource that exists, on its way through a handler.
-#[derive(Clone)]
-pub struct Call {
-    /// The server.
-    pub app: Arc<App>,
-    /// Who and when.
-    pub context: Context,
-    /// Who comes to own what this call changes.
-    pub manager: String,
-    /// Of which kind.
-    pub kind: Arc<Kind>,
-    /// In which version.
-    pub version: String,
-    /// The path taken apart.
-    pub info: RequestInfo,
-    /// The query.
-    pub query: Query,
-    /// What the client reads.
-    pub accept: Accept,
-    /// Whether what is written was admitted in another form: a pod's binding, say, or an eviction.
-    pub admitted: bool,
-}
-
-impl Call {
-    /// Refuses paths and methods that lead nowhere, and names that could leave their place in the store.
-    fn check_shape(&self) -> Result<(), Status> {
-        let info = &self.info;
-        let everywhere = self.kind.namespaced && info.namespace.is_empty();
-        let stray = !self.kind.namespaced && !info.namespace.is_empty() && self.kind.plural != "namespaces";
-        if stray || (everywhere && !info.name.is_empty()) {
-            return Err(Status::no_such_path());
-        }
-        let whole = info.name.is_empty();
-        let fits = match info.verb.as_str() {
-            "list" => true,
-            "watch" => true,
-            "create" => (whole || !info.subresource.is_empty()) && !everywhere,
-            "deletecollection" => !everywhere,
-            _ => !whole,
-        };
-        if !fits {
-            return Err(Status::method_not_allowed());
-        }
-        if !whole && let Some(why) = bad_segment(&info.name) {
-            return Err(Status::bad_request(format!("Name parameter invalid: {:?}: {why}", info.name)));
-        }
-        if self.kind.namespaced && matches!(info.namespace.as_str(), "." | "..") {
-            let root = self.kind.prefix.trim_start_matches("registry");
-            let mut key = format!("{root}/{}", info.namespace);
-            if !whole {
-                key.push_str(&format!("/{}", info.name));
-            }
-            return Err(Status::new(500, "", format!("invalid key: {key:?}")));
-        }
-        Ok(())
-    }
-
-    /// The namespace of the object, or nothing for cluster-wide kinds.
-    pub fn namespace(&self) -> &str {
-        if self.kind.namespaced { &self.info.namespace } else { "" }
-    }
-
-    /// The name of the object.
-    pub fn name(&self) -> &str {
-        &self.info.name
-    }
-
-    /// What objects are held to beyond their structure, where a schema says it.
-    pub fn validator(&self) -> Option<&skiff_api::custom::Validator> {
-        self.kind_version().validator.as_deref()
-    }
-
-    /// The version asked for.
-    pub fn kind_version(&self) -> &skiff_api::kind::Version {
-        self.kind.version(&self.version).expect("the registry matched this version")
-    }
-
-    /// The schema of the version asked for.
-    pub fn schema(&self) -> &skiff_api::schema::Schema {
-        &self.kind_version().schema
-    }
-
-    /// Another object, as the cache has it, in the version that is stored.
-    pub fn find(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-        let cache = self.app.cache.find(group, resource)?;
-        let item = cache.get(namespace, name)?;
-        Some(item.object(cache.kind(), &cache.kind().stored().name))
-    }
-
-    /// 404 for this call's object.
-    pub fn not_found(&self) -> Status {
-        Status::not_found(&self.kind.group, &self.kind.plural, self.name())
-    }
-
-    /// What the subresource of this call does.
-    pub fn action(&self) -> Option<&Action> {
-        let version = self.kind.version(&self.version)?;
-        version.subresources.get(&self.info.subresource).map(|subresource| &subresource.action)
-    }
-}

@@ -8,6 +8,7 @@ use http::{Method, Request};
 use serde_json::{Value, json};
 
 use crate::app::{App, Identity};
+use crate::security::bootstrap::{self, reconcile::Outcome};
 use crate::security::{self, User};
 use crate::write;
 
@@ -24,8 +25,9 @@ pub async fn install(app: &Arc<App>) -> anyhow::Result<()> {
         .into_iter()
         .map(|name| ("/api/v1/namespaces".to_owned(), json!({"metadata": {"name": name}})));
     ensure_all(app, namespaces.collect()).await?;
+    reconcile_all(app).await?;
     let mut rest = Vec::new();
-    for object in security::bootstrap::objects().into_iter().chain(crate::flow::defaults()) {
+    for object in crate::flow::defaults() {
         rest.push((path_of(app, &object)?, object));
     }
     for (name, value) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)]
@@ -38,6 +40,42 @@ pub async fn install(app: &Arc<App>) -> anyhow::Result<()> {
     }
     ensure_all(app, rest).await?;
     api_service(app).await
+}
+
+/// Brings the cluster's own roles and bindings up to what they should hold.
+async fn reconcile_all(app: &Arc<App>) -> anyhow::Result<()> {
+    let mut objects = Vec::new();
+    for object in security::bootstrap::objects() {
+        objects.push((path_of(app, &object)?, object));
+    }
+    let reconciled = objects.into_iter().map(|(path, object)| {
+        let app = app.clone();
+        async move { reconcile(&app, &path, object).await }
+    });
+    futures::stream::iter(reconciled).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    app.cache.catch_up().await?;
+    Ok(())
+}
+
+async fn reconcile(app: &Arc<App>, path: &str, expected: Value) -> anyhow::Result<()> {
+    let one = format!("{path}/{}", skiff_api::meta::name(&expected));
+    for _ in 0..PUT_TRIES {
+        let (code, existing) =
+            send(app, Method::GET, &format!("{one}?resourceVersion=0"), &Value::Null).await?;
+        if code == 404 {
+            return ensure(app, path, expected).await;
+        }
+        let (code, answer) = match bootstrap::reconcile::reconcile(&existing, &expected) {
+            Outcome::Keep => return Ok(()),
+            Outcome::Update(wanted) => send(app, Method::PUT, &one, &wanted).await?,
+            Outcome::Recreate => send(app, Method::DELETE, &one, &Value::Null).await?,
+        };
+        match code {
+            code if code < 300 || code == 404 || code == 409 => app.cache.catch_up().await?,
+            _ => anyhow::bail!("cannot write {one}: {}", answer["message"]),
+        }
+    }
+    anyhow::bail!("cannot write {one}: others write it all the time")
 }
 
 /// The `kubernetes` Service and its endpoints: where pods reach this API.
@@ -130,10 +168,28 @@ pub async fn send(
     path: &str,
     object: &Value,
 ) -> anyhow::Result<(u16, Value)> {
+    send_as(app, method, path, "application/json", object).await
+}
+
+/// A merge patch of the server's own.
+pub async fn patch(app: &Arc<App>, path: &str, patch: &Value) -> anyhow::Result<()> {
+    match send_as(app, Method::PATCH, path, "application/merge-patch+json", patch).await? {
+        (code, _) if code < 300 => Ok(()),
+        (_, answer) => anyhow::bail!("{}", answer["message"]),
+    }
+}
+
+async fn send_as(
+    app: &Arc<App>,
+    method: Method,
+    path: &str,
+    media: &str,
+    object: &Value,
+) -> anyhow::Result<(u16, Value)> {
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header(http::header::CONTENT_TYPE, "application/json")
+        .header(http::header::CONTENT_TYPE, media)
         .body(Body::from(object.to_string()))?;
     let user = User {
         name: "system:apiserver".into(),

@@ -11,8 +11,10 @@ use crate::security::User;
 /// The one value that handlers, strategies and admission receive with a request.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Who asks.
-    pub user: User,
+    /// As whom the request is made.
+    pub user: Arc<User>,
+    /// Who asks in truth, if the request is made as someone else, and the verb that allowed it (empty for `impersonate`).
+    pub requester: Option<(Arc<User>, String)>,
     /// When the request came.
     pub now: Timestamp,
     /// Whether nothing may be stored.
@@ -27,7 +29,8 @@ impl Context {
     /// A context for a request that came now.
     pub fn new(user: User) -> Self {
         Self {
-            user,
+            user: Arc::new(user),
+            requester: None,
             now: Timestamp::now(),
             dry_run: false,
             warnings: Arc::default(),

@@ -41,6 +41,17 @@ pub async fn answer(app: &Arc<App>, request: &Request<()>, query: &Query) -> Res
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
             return Ok(response);
         }
+        [".well-known", "openid-configuration"] => {
+            let (ip, port) = app.config.advertise;
+            let address = std::net::SocketAddr::new(ip, port).to_string();
+            let Some(found) = app.authenticator.accounts.openid_configuration(&address) else {
+                return Ok(no_page());
+            };
+            return Ok(published("application/json", &found));
+        }
+        ["openid", "v1", "jwks"] => {
+            return Ok(published("application/jwk-set+json", &app.authenticator.accounts.key_set()));
+        }
         ["openapi", rest @ ..] => return app.documents.answer(&registry, request, rest),
         ["version"] => version(),
         ["api"] => json!({
@@ -75,6 +86,15 @@ pub async fn answer(app: &Arc<App>, request: &Request<()>, query: &Query) -> Res
     Ok(negotiate::value(200, &found, &accept))
 }
 
+/// What others verify service-account tokens with; good for an hour.
+fn published(media: &'static str, value: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    let cache = HeaderValue::from_static("public, max-age=3600");
+    response.headers_mut().insert(header::CACHE_CONTROL, cache);
+    response
+}
+
 /// What upstream says of a path that leads nowhere.
 pub fn no_page() -> Response<Body> {
     health::text(404, "404 page not found\n".into())
@@ -88,7 +108,16 @@ pub fn is_served(registry: &Registry, group: &str, version: &str) -> bool {
 /// Every path that is no resource.
 fn paths(registry: &Registry) -> Vec<String> {
     let mut paths: Vec<String> = health::paths().collect();
-    let fixed = ["/api", "/apis", "/metrics", "/openapi/v2", "/openapi/v3", "/version"];
+    let fixed = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/version",
+    ];
     paths.extend(fixed.map(str::to_owned));
     for (group, versions) in groups(registry) {
         let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };

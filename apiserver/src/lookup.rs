@@ -8,8 +8,7 @@ use skiff_api::kind::Kind;
 
 use crate::app::App;
 use crate::cache::{Cache, Item, KindCache};
-use crate::security::rbac::rule::Rule;
-use crate::security::{Attributes, Authority, Authorizer, Decision, User};
+use crate::security::{Attributes, Authority, Authorizer, Decision, KnownRules, User};
 
 /// Stored objects of the core group, from the cache.
 pub struct Objects(pub Arc<Cache>);
@@ -19,6 +18,10 @@ impl crate::security::Objects for Objects {
         let cache = self.0.find("", resource)?;
         let item = cache.get(namespace, name)?;
         Some(Arc::new(item.object(cache.kind(), &cache.kind().stored().name)))
+    }
+
+    fn stamp(&self, resource: &str, namespace: &str, name: &str) -> Option<u64> {
+        Some(self.0.find("", resource)?.get(namespace, name)?.revision)
     }
 }
 
@@ -31,7 +34,7 @@ impl Authorizer for Live {
         self.read(|authority| authority.authorize(attributes))
     }
 
-    fn rules(&self, user: &User, namespace: &str) -> (Vec<Rule>, bool) {
+    fn rules(&self, user: &User, namespace: &str) -> KnownRules {
         self.read(|authority| authority.rules(user, namespace))
     }
 }

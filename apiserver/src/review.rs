@@ -81,9 +81,10 @@ pub async fn answer(
     let subjects = security::review::Subjects {
         user: &context.user,
         authorizer: &app.authorizer,
-        tokens: &app.authenticator.tokens,
+        authenticator: &app.authenticator,
         objects: &lookup::Objects(app.cache.clone()),
+        now_s: context.now.as_second(),
     };
-    let answer = security::review::review(review.kind, &info.namespace, object, &subjects)?;
+    let answer = security::review::review(review.kind, &info.namespace, object, &subjects).await?;
     Ok(negotiate::value(201, &answer, &accept))
 }

@@ -3,7 +3,8 @@
 //! Everything here is a pure function over values: no clock of its own beyond what is passed in, no I/O, no
 //! knowledge of how objects are stored ([`Objects`] is the one window on them). The parts:
 //!
-//! - [`authenticate`]: client certificates and tokens become a [`User`]; nothing else does.
+//! - [`authenticate`]: certificates, tokens and a proxy's headers become a [`User`]; nothing else does.
+//! - [`impersonate`]: who may ask as someone else.
 //! - [`rbac`]: roles and bindings compiled into an index by subject.
 //! - [`node`]: what a node agent may touch, derived from the pods that are bound to it.
 //! - [`authority`]: the two joined, in upstream's order (privileged group, Node, RBAC).
@@ -17,10 +18,12 @@ pub mod authenticate;
 pub mod authority;
 pub mod bootstrap;
 pub mod certificate;
+pub mod impersonate;
 pub mod node;
 pub mod rbac;
 pub mod restriction;
 pub mod review;
+pub mod tls;
 pub mod token;
 pub mod token_request;
 
@@ -31,7 +34,7 @@ use serde_json::Value;
 use skiff_api::status::Status;
 
 pub use attributes::Attributes;
-pub use authenticate::{Authenticator, Credentials};
+pub use authenticate::Authenticator;
 pub use authority::Authority;
 pub use token::ServiceAccountTokens;
 
@@ -121,9 +124,39 @@ pub trait Authorizer: Send + Sync {
     /// Whether a request may pass.
     fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
 
-    /// The rules that a user has in a namespace, and whether these are all.
-    fn rules(&self, _user: &User, _namespace: &str) -> (Vec<rbac::Rule>, bool) {
-        (Vec::new(), false)
+    /// The rules that a user has in a namespace.
+    fn rules(&self, user: &User, namespace: &str) -> KnownRules;
+}
+
+/// Decides about requests, perhaps by asking others.
+#[async_trait::async_trait]
+pub trait Authorization: Send + Sync {
+    /// Whether a request may pass.
+    async fn decide(&self, attributes: &Attributes<'_>) -> Decision;
+
+    /// The rules that a user has in a namespace.
+    fn rules_for(&self, user: &User, namespace: &str) -> KnownRules;
+}
+
+/// The rules that someone has, as far as they can be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownRules {
+    /// The rules.
+    pub rules: Vec<rbac::Rule>,
+    /// Whether there may be more.
+    pub incomplete: bool,
+    /// Why.
+    pub error: String,
+}
+
+#[async_trait::async_trait]
+impl<T: Authorizer> Authorization for T {
+    async fn decide(&self, attributes: &Attributes<'_>) -> Decision {
+        self.authorize(attributes)
+    }
+
+    fn rules_for(&self, user: &User, namespace: &str) -> KnownRules {
+        self.rules(user, namespace)
     }
 }
 
@@ -131,6 +164,9 @@ pub trait Authorizer: Send + Sync {
 pub trait Objects: Send + Sync {
     /// The object, if it exists. `resource` is the plural of the core group (`pods`, `serviceaccounts`, …).
     fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>>;
+
+    /// What changes whenever the object does; nothing if it does not exist.
+    fn stamp(&self, resource: &str, namespace: &str, name: &str) -> Option<u64>;
 }
 
 /// The refusal that a client sees, in upstream's words (`apiserver/…/responsewriters/errors.go`).
@@ -138,7 +174,8 @@ pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> Status {
     let user = &attributes.user.name;
     let verb = attributes.verb;
     if !attributes.resource_request {
-        let message = format!("forbidden: User {user:?} cannot {verb} path {:?}", attributes.path);
+        let message = format!("User {user:?} cannot {verb} path {:?}", attributes.path);
+        let message = format!("forbidden: {}", sanitized(&message));
         let message = if reason.is_empty() { message } else { format!("{message}: {reason}") };
         let mut status = Status::forbidden("", "", "", "");
         status.message = message;
@@ -152,14 +189,19 @@ pub fn forbidden(attributes: &Attributes<'_>, reason: &str) -> Status {
         "" => "at the cluster scope".to_owned(),
         namespace => format!("in the namespace {namespace:?}"),
     };
-    let mut why = format!(
+    let mut why = sanitized(&format!(
         "User {user:?} cannot {verb} resource {resource:?} in API group {:?} {place}",
         attributes.group
-    );
+    ));
     if !reason.is_empty() {
         why = format!("{why}: {reason}");
     }
     Status::forbidden(attributes.group, attributes.resource, attributes.name, &why)
+}
+
+/// A browser that shows a refusal must not find a page in it.
+fn sanitized(message: &str) -> String {
+    message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The text at a JSON pointer, or the empty string.

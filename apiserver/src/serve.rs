@@ -8,14 +8,12 @@ use http::Request;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Identity};
 use crate::audit::Peer;
-use crate::security::authenticate::ShownCertificate;
 
 /// How long a client may take to say hello.
 const HANDSHAKE_S: u64 = 10;
@@ -59,8 +57,8 @@ async fn connection(
 ) {
     let handshake = tokio::time::timeout(Duration::from_secs(HANDSHAKE_S), acceptor.accept(stream));
     let Ok(Ok(stream)) = handshake.await else { return };
-    let identity = match stream.get_ref().1.peer_certificates().and_then(<[CertificateDer<'_>]>::first) {
-        Some(certificate) => Identity::Certificate(Arc::new(ShownCertificate::read(certificate))),
+    let identity = match stream.get_ref().1.peer_certificates() {
+        Some(chain) => Identity::Certificate(Arc::new(app.authenticator.certificate(chain))),
         None => Identity::Unknown,
     };
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {

@@ -123,7 +123,7 @@ pub async fn update(call: &Call, request: Request<Body>) -> Result<Response<Body
             changed => return read::object(call, 200, &changed?),
         }
         let mut new = object.clone();
-        metadata::may_create(call, &mut new)?;
+        metadata::may_create(call, &mut new).await?;
         match create_object(call, new, Owners::Tracked).await {
             // Another made it in between: then it is changed after all.
             Err(clash) if clash.reason == "AlreadyExists" && tries > 0 => {}
@@ -171,7 +171,7 @@ async fn apply(call: &Call, configuration: &owners::Configuration) -> Result<Res
             outcome => return read::object(call, 200, &outcome?),
         }
         let object = owners::apply(call, configuration, None)?;
-        owners::may_create(call)?;
+        owners::may_create(call).await?;
         match create_object(call, object, Owners::Given).await {
             Err(status) if status.reason == "AlreadyExists" && !call.context.dry_run => {}
             outcome => {

@@ -25,6 +25,8 @@ pub struct Config {
     pub root_ca_pem: String,
     /// The CA that certificate requests are signed with; without one none is.
     pub signer: Option<Signer>,
+    /// What signs the tokens that Secrets hold (`--service-account-private-key-file`); none are made without it.
+    pub service_account_key: Option<crate::SigningKey>,
     /// Whether to wait for a Lease before doing anything, so that of several processes one acts.
     pub leader_elect: bool,
     /// Keys worked on at once, per controller.
@@ -45,6 +47,7 @@ impl Default for Config {
             terminated_pod_gc_threshold: 12_500,
             root_ca_pem: String::new(),
             signer: None,
+            service_account_key: None,
             leader_elect: true,
             workers: 8,
             burst: 32,

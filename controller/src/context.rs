@@ -4,9 +4,10 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::runtime::watcher;
 use serde::Serialize;
@@ -32,6 +33,9 @@ pub(crate) struct Context {
     pub namespaces: View<Namespace>,
     pub nodes: View<Node>,
     pub service_accounts: View<ServiceAccount>,
+    pub cluster_roles: View<ClusterRole>,
+    /// Only those that hold a service account's token.
+    pub token_secrets: View<Secret>,
     /// Only those named `kube-root-ca.crt`.
     pub root_cas: View<ConfigMap>,
     /// Only those of nodes.
@@ -44,6 +48,7 @@ impl Context {
         let all = watcher::Config::default;
         let stop = || shutdown.child_token();
         let root_cas = all().fields(&format!("metadata.name={}", crate::rootca::NAME));
+        let token_secrets = all().fields(&format!("type={}", crate::serviceaccount::tokens::TYPE));
         Self {
             pods: View::spawn_trimmed(Api::all(client.clone()), all(), trim::pod, stop()),
             replica_sets: View::spawn(Api::all(client.clone()), all(), stop()),
@@ -55,6 +60,8 @@ impl Context {
             namespaces: View::spawn(Api::all(client.clone()), all(), stop()),
             nodes: View::spawn(Api::all(client.clone()), all(), stop()),
             service_accounts: View::spawn(Api::all(client.clone()), all(), stop()),
+            cluster_roles: View::spawn(Api::all(client.clone()), all(), stop()),
+            token_secrets: View::spawn(Api::all(client.clone()), token_secrets, stop()),
             root_cas: View::spawn(Api::all(client.clone()), root_cas, stop()),
             node_leases: View::spawn(Api::namespaced(client.clone(), crate::nodelife::LEASES), all(), stop()),
             signing_requests: View::spawn(Api::all(client.clone()), all(), stop()),

@@ -16,6 +16,9 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// The key that signs tokens of service accounts is not usable.
+    #[error("the key of service accounts: {0}")]
+    Key(String),
     /// Something is left to do once other work is done.
     #[error("{0}")]
     Unfinished(String),

@@ -7,6 +7,7 @@
 //!
 //! Controllers never talk to each other, only through objects, and keep no state that a restart would lose.
 
+mod aggregation;
 mod certificates;
 mod claim;
 mod config;
@@ -37,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 pub use certificates::Signer;
 pub use config::Config;
 pub use error::Error;
+pub use serviceaccount::tokens::SigningKey;
 
 use context::Context;
 
@@ -70,6 +72,8 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
             namespace::run(context.clone()),
             garbage::run(context.clone()),
             serviceaccount::run(context.clone()),
+            serviceaccount::tokens::run(context.clone()),
+            aggregation::run(context.clone()),
             rootca::run(context.clone()),
             nodelife::run(context.clone()),
             taint::run(context.clone()),

@@ -1,4 +1,6 @@
-//! Every namespace has a service account `default`.
+//! Every namespace has a service account `default`; Secrets for accounts hold their tokens ([`tokens`]).
+
+pub(crate) mod tokens;
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! The words of the command line.
 
 mod audit;
+pub mod authentication;
 mod limits;
 
 use std::net::{IpAddr, SocketAddr};
@@ -79,6 +80,8 @@ pub struct Server {
     /// Default admission plugins to switch off.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    #[command(flatten)]
+    pub authentication: authentication::Authentication,
 }
 
 /// `skiff up`.
@@ -204,6 +207,9 @@ pub struct Controller {
     /// Its key.
     #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
     pub cluster_signing_key_file: Option<PathBuf>,
+    /// The key (PEM) that signs the tokens that Secrets hold; none are made without it.
+    #[arg(long, value_name = "FILE")]
+    pub service_account_private_key_file: Option<PathBuf>,
     /// Whether nodes are given pod ranges.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub allocate_node_cidrs: bool,

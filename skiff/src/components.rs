@@ -57,6 +57,8 @@ pub async fn controller(args: cli::Controller, shutdown: CancellationToken) -> a
     let config = skiff_controller::Config {
         signer,
         root_ca_pem: read(args.root_ca_file.as_deref())?.unwrap_or_default(),
+        service_account_key: read(args.service_account_private_key_file.as_deref())?
+            .map(skiff_controller::SigningKey::new),
         leader_elect: args.component.leader_elect,
         allocate_node_cidrs: args.allocate_node_cidrs,
         cluster_cidr: args.cluster_cidr,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 
 use crate::server::{self, Addresses};
 use issue::{Authority, Purpose, Request};
@@ -111,18 +111,16 @@ impl Pki {
         self.pair(&format!("node-{name}-serving"), &user, Some("system:nodes"), Purpose::Server(hosts))
     }
 
-    /// How the API server serves: HTTP/2 and 1.1; a client may show a certificate, which then must be of this CA.
-    pub fn server_config(&self) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    /// How the API server serves: HTTP/2 and 1.1; a client may show a certificate, which `clients` looks at.
+    pub fn server_config(
+        &self,
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> anyhow::Result<Arc<rustls::ServerConfig>> {
         let (certificate, key) = self.serving()?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.ca_pem().as_bytes())?)?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .allow_unauthenticated()
-            .build()?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(clients)
             .with_single_cert(
                 vec![CertificateDer::from_pem_slice(certificate.as_bytes())?],
                 PrivateKeyDer::from_pem_slice(key.as_bytes())?,

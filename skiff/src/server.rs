@@ -118,9 +118,10 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
             not_ready_s: server.default_not_ready_toleration_seconds,
             unreachable_s: server.default_unreachable_toleration_seconds,
         },
+        authentication: server.authentication.options()?,
     };
     let app = App::start(config, storage, shutdown.clone()).await?;
-    let tls = pki.server_config()?;
+    let tls = pki.server_config(app.authenticator.client_verifier())?;
     tokio::spawn(serve::serve(app.clone(), listener, tls.clone(), shutdown.clone()));
     if addresses.extra {
         let socket = TcpSocket::new_v4()?;

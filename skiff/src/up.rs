@@ -66,6 +66,7 @@ pub async fn run(up: cli::Up, shutdown: CancellationToken) -> anyhow::Result<()>
     let controller_config = skiff_controller::Config {
         root_ca_pem: pki.ca_pem().to_owned(),
         signer: Some(pki.signer(up.signing.cluster_signing_duration)),
+        service_account_key: Some(skiff_controller::SigningKey::new(pki.service_account_key_pem())),
         leader_elect: false,
         ..up.lifecycle.config()
     };

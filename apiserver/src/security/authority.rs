@@ -4,8 +4,8 @@ use serde_json::Value;
 use skiff_api::status::Status;
 
 use super::node::NodeGraph;
-use super::rbac::{Rbac, Rule};
-use super::{Attributes, Authorizer, Decision, MASTERS, NODES, User};
+use super::rbac::Rbac;
+use super::{Attributes, Authorizer, Decision, KnownRules, MASTERS, NODES, User};
 
 /// Decides about every request. It must be fed ([`Authority::update`]) with each change of a kind in
 /// [`Authority::FOLLOWED`].
@@ -76,18 +76,24 @@ impl Authorizer for Authority {
             }
         }
         match self.rbac.authorize(attributes) {
-            Decision::NoOpinion(_) => Decision::NoOpinion(reason),
+            Decision::NoOpinion(why) if reason.is_empty() => Decision::NoOpinion(why),
+            Decision::NoOpinion(why) if why.is_empty() => Decision::NoOpinion(reason),
+            Decision::NoOpinion(why) => Decision::NoOpinion(format!("{reason}\n{why}")),
             decided => decided,
         }
     }
 
-    fn rules(&self, user: &User, namespace: &str) -> (Vec<Rule>, bool) {
-        let mut rules = self.rbac.rules_for(user, namespace);
+    fn rules(&self, user: &User, namespace: &str) -> KnownRules {
+        let mut rules = Vec::new();
         if user.is_in(MASTERS) {
             rules.extend(super::rbac::escalation::everything());
         }
         // What a node may do depends on objects, not on rules alone.
-        (rules, user.node().is_none())
+        let (nodes, roles) = (self.nodes.rules(user, namespace), self.rbac.rules(user, namespace));
+        let mut errors = super::authenticate::Errors::default();
+        [nodes.error, roles.error].into_iter().filter(|why| !why.is_empty()).for_each(|why| errors.add(why));
+        rules.extend(roles.rules);
+        KnownRules { rules, incomplete: nodes.incomplete, error: errors.text() }
     }
 }
 

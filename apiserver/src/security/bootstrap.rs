@@ -1,5 +1,7 @@
 //! The roles and bindings that a cluster starts with, read from `bootstrap/roles.txt`.
 
+pub mod reconcile;
+
 use serde_json::{Map, Value, json};
 
 use super::rbac::GROUP;
@@ -8,7 +10,7 @@ const TABLE: &str = include_str!("bootstrap/roles.txt");
 
 /// A rule of ours begins with these; upstream's defaults carry them, so that its tools know them.
 const LABEL: (&str, &str) = ("kubernetes.io/bootstrapping", "rbac-defaults");
-const ANNOTATION: (&str, &str) = ("rbac.authorization.kubernetes.io/autoupdate", "true");
+const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
 /// All ClusterRoles, Roles, ClusterRoleBindings and RoleBindings. Of an aggregated role, `rules` is empty: the index
 /// knows them, and [`super::rbac::Rbac::aggregated`] shows them.
@@ -109,7 +111,7 @@ fn object(kind: &str, name: &str) -> Value {
         None => (format!("Cluster{kind}"), json!({"name": name})),
     };
     metadata["labels"] = json!({LABEL.0: LABEL.1});
-    metadata["annotations"] = json!({ANNOTATION.0: ANNOTATION.1});
+    metadata["annotations"] = json!({AUTOUPDATE: "true"});
     json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata})
 }
 

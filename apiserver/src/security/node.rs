@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 
 use super::rbac::Rule;
-use super::{Attributes, Authorizer, Decision, bootstrap, text};
+use super::{Attributes, Authorizer, Decision, KnownRules, User, bootstrap, text};
 
 /// Something that a pod refers to: its plural, namespace and name.
 type Key = (&'static str, String, String);
@@ -181,6 +181,12 @@ impl Authorizer for NodeGraph {
             | ("certificates.k8s.io", "podcertificaterequests") => no(""),
             _ => self.by_rules(asked),
         }
+    }
+
+    fn rules(&self, user: &User, _: &str) -> KnownRules {
+        let incomplete = user.node().is_some();
+        let error = if incomplete { "node authorizer does not support user rule resolution" } else { "" };
+        KnownRules { rules: Vec::new(), incomplete, error: error.into() }
     }
 }
 

@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::authenticate::Errors;
 pub use super::forbidden;
-use super::{Attributes, Authorizer, Decision, User, text};
+use super::{Attributes, Authorizer, Decision, KnownRules, User, text};
 use role::{Binding, Role, selects};
 pub use rule::Rule;
 
@@ -87,8 +88,8 @@ impl Rbac {
     /// Every rule that a user has in a namespace, cluster-wide ones included.
     pub fn rules_for(&self, user: &User, namespace: &str) -> Vec<Rule> {
         let mut rules = Vec::new();
-        self.visit(user, namespace, |role, _, _, _| {
-            rules.extend(role.rules.iter().cloned());
+        self.visit(user, namespace, |grant| {
+            rules.extend(grant.rules.into_iter().flat_map(|rules| rules.iter().cloned()));
             false
         });
         rules
@@ -168,14 +169,9 @@ impl Rbac {
         }
     }
 
-    /// Calls `visitor` with each role granted to a user, the scope (a namespace or the empty string), the binding's
-    /// name and the subject, until it returns `true`.
-    fn visit(
-        &self,
-        user: &User,
-        namespace: &str,
-        mut visitor: impl FnMut(&Role, &str, &str, &Subject<'_>) -> bool,
-    ) {
+    /// Calls `visitor` with each role granted to a user, those of the cluster first, until it returns `true`.
+    fn visit(&self, user: &User, namespace: &str, mut visitor: impl FnMut(&Grant<'_>) -> bool) {
+        let places = if namespace.is_empty() { &[""][..] } else { &["", namespace][..] };
         let subjects = std::iter::once(Subject::User(&user.name))
             .chain(user.groups.iter().map(|group| Subject::Group(group)));
         for subject in subjects {
@@ -184,12 +180,11 @@ impl Rbac {
                 Subject::Group(name) => self.groups.get(name),
             };
             let Some(scopes) = scopes else { continue };
-            let places = if namespace.is_empty() { &[""][..] } else { &["", namespace][..] };
             for place in places {
                 for (key, bindings) in scopes.get(*place).into_iter().flatten() {
-                    let Some(role) = self.roles.get(key) else { continue };
+                    let rules = self.roles.get(key).map(|role| &*role.rules);
                     let binding = bindings.first().map_or("", String::as_str);
-                    if visitor(role, place, binding, &subject) {
+                    if visitor(&Grant { role: key, rules, scope: place, binding, subject }) {
                         return;
                     }
                 }
@@ -198,28 +193,72 @@ impl Rbac {
     }
 }
 
-impl Authorizer for Rbac {
-    fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
-        let mut why = None;
-        let namespace = if attributes.resource_request { attributes.namespace } else { "" };
-        self.visit(attributes.user, namespace, |role, scope, binding, subject| {
-            let allowed = role.rules.iter().any(|rule| rule.allows(attributes));
-            if allowed {
-                why = Some(match scope {
-                    "" => format!("RBAC: allowed by ClusterRoleBinding {binding:?} to {subject}"),
-                    scope => format!("RBAC: allowed by RoleBinding \"{binding}/{scope}\" to {subject}"),
-                });
+/// A role that someone is granted.
+struct Grant<'a> {
+    role: &'a RoleKey,
+    /// Nothing if there is no such role.
+    rules: Option<&'a [Rule]>,
+    /// The namespace in which it is granted; empty for the cluster.
+    scope: &'a str,
+    binding: &'a str,
+    subject: Subject<'a>,
+}
+
+impl Grant<'_> {
+    /// Why, in upstream's words.
+    fn reason(&self) -> String {
+        let kind = if self.role.0.is_empty() { "ClusterRole" } else { "Role" };
+        let (binding, scope, role, subject) = (self.binding, self.scope, &self.role.1, self.subject);
+        match scope {
+            "" => format!("RBAC: allowed by ClusterRoleBinding {binding:?} of {kind} {role:?} to {subject}"),
+            scope => {
+                format!("RBAC: allowed by RoleBinding \"{binding}/{scope}\" of {kind} {role:?} to {subject}")
             }
-            allowed
-        });
-        why.map_or_else(|| Decision::NoOpinion(String::new()), Decision::Allow)
+        }
     }
 
-    fn rules(&self, user: &User, namespace: &str) -> (Vec<Rule>, bool) {
-        (self.rules_for(user, namespace), true)
+    /// That there is no such role, in upstream's words.
+    fn missing(&self) -> String {
+        let kind = if self.role.0.is_empty() { "clusterrole" } else { "role" };
+        format!("{kind}.{GROUP} {:?} not found", self.role.1)
     }
 }
 
+impl Authorizer for Rbac {
+    fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        let (mut why, mut missing) = (None, Errors::default());
+        let namespace = if attributes.resource_request { attributes.namespace } else { "" };
+        self.visit(attributes.user, namespace, |grant| {
+            let Some(rules) = grant.rules else {
+                missing.add(grant.missing());
+                return false;
+            };
+            let allowed = rules.iter().any(|rule| rule.allows(attributes));
+            if allowed {
+                why = Some(grant.reason());
+            }
+            allowed
+        });
+        match (why, missing.text()) {
+            (Some(why), _) => Decision::Allow(why),
+            (None, missing) if missing.is_empty() => Decision::NoOpinion(missing),
+            (None, missing) => Decision::NoOpinion(format!("RBAC: {missing}")),
+        }
+    }
+
+    fn rules(&self, user: &User, namespace: &str) -> KnownRules {
+        let mut missing = Errors::default();
+        self.visit(user, namespace, |grant| {
+            if grant.rules.is_none() {
+                missing.add(grant.missing());
+            }
+            false
+        });
+        KnownRules { rules: self.rules_for(user, namespace), incomplete: false, error: missing.text() }
+    }
+}
+
+#[derive(Clone, Copy)]
 enum Subject<'a> {
     User(&'a str),
     Group(&'a str),
@@ -228,8 +267,13 @@ enum Subject<'a> {
 impl std::fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::User(name) => write!(f, "User {name:?}"),
             Self::Group(name) => write!(f, "Group {name:?}"),
+            Self::User(name) => {
+                match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+                    Some((namespace, name)) => write!(f, "ServiceAccount \"{name}/{namespace}\""),
+                    None => write!(f, "User {name:?}"),
+                }
+            }
         }
     }
 }

@@ -24,7 +24,9 @@ pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body
     node::may_request_token(&call.context.user, &request, pod.as_deref())
         .map_err(|why| Status::forbidden("", "serviceaccounts/token", call.name(), &why))?;
     let now_s = call.context.now.as_second();
-    let (namespace, name) = (call.namespace(), call.name());
-    let answer = token_request::answer(&request, namespace, name, &call.app.authenticator, &objects, now_s)?;
+    let account = (call.namespace(), call.name());
+    let warn = &mut |why| call.context.warn(why);
+    let tokens = &call.app.authenticator.accounts;
+    let answer = token_request::answer(&request, account, tokens, &objects, now_s, warn)?;
     Ok(negotiate::value(201, &answer, &call.accept))
 }

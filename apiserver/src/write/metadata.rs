@@ -116,7 +116,7 @@ pub fn time(at: jiff::Timestamp) -> String {
 }
 
 /// An update of what is not there makes it, for those who may.
-pub fn may_create(call: &Call, object: &mut Value) -> Result<(), Status> {
+pub async fn may_create(call: &Call, object: &mut Value) -> Result<(), Status> {
     if !call.info.subresource.is_empty() {
         return Err(call.not_found());
     }
@@ -125,7 +125,7 @@ pub fn may_create(call: &Call, object: &mut Value) -> Result<(), Status> {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
         return Err(Status::conflict(&call.kind.group, &call.kind.plural, call.name(), &why));
     }
-    owners::may_create(call)?;
+    owners::may_create(call).await?;
     meta::set(object, "resourceVersion", Value::Null);
     Ok(())
 }

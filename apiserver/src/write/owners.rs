@@ -142,7 +142,7 @@ pub fn apply(call: &Call, configuration: &Configuration, live: Option<&Value>) -
 }
 
 /// Whether the client may create what it applies.
-pub fn may_create(call: &Call) -> Result<(), Status> {
+pub async fn may_create(call: &Call) -> Result<(), Status> {
     let info = crate::request::RequestInfo { verb: "create".into(), ..call.info.clone() };
-    call.app.decide(&Attributes::of(&call.context.user, &info, "", ""))
+    call.app.decide(&Attributes::of(&call.context.user, &info, "", "")).await
 }

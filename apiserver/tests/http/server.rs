@@ -13,7 +13,6 @@ use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 use skiff_api::kind::Registry;
 use skiff_apiserver::app::Identity;
@@ -87,11 +86,13 @@ impl Server {
             audit: skiff_apiserver::audit::Options::default(),
             admission: skiff_apiserver::admission::Switches::default(),
             tolerations: skiff_apiserver::app::Tolerations::default(),
+            authentication: skiff_apiserver::security::authenticate::Options::default(),
         };
         change(&mut config);
         let shutdown = CancellationToken::new();
         let app = App::start_with(config, registry, storage, shutdown.clone()).await.unwrap();
-        tokio::spawn(serve::serve(app.clone(), listener, ca.server(), shutdown.clone()));
+        let tls = ca.server(&app);
+        tokio::spawn(serve::serve(app.clone(), listener, tls, shutdown.clone()));
         Self { app, address, ca, shutdown, dir: None }
     }
 
@@ -104,6 +105,17 @@ impl Server {
     pub fn user(&self, name: &str, groups: &[&str]) -> Client {
         let pair = self.ca.issue(name, groups);
         Client { connector: self.ca.connector(Some(pair)), address: self.address, token: None }
+    }
+
+    /// Someone with a certificate of any CA, made as `change` says.
+    pub fn with_certificate(&self, ca: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Client {
+        let pair = ca.issue_as(change);
+        Client { connector: self.ca.connector(Some(pair)), address: self.address, token: None }
+    }
+
+    /// The cluster's CA.
+    pub fn ca(&self) -> &Ca {
+        &self.ca
     }
 
     /// Someone with a bearer token.
@@ -147,13 +159,14 @@ impl Drop for Server {
     }
 }
 
-struct Ca {
+/// What signs certificates.
+pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub pem: String,
 }
 
 impl Ca {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test-ca");
@@ -162,15 +175,21 @@ impl Ca {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    fn issue(&self, name: &str, groups: &[&str]) -> (String, String) {
+    pub fn issue(&self, name: &str, groups: &[&str]) -> (String, String) {
+        self.issue_as(|params| {
+            params.distinguished_name.push(DnType::CommonName, name);
+            for group in groups {
+                params.distinguished_name.push(DnType::OrganizationName, *group);
+            }
+        })
+    }
+
+    fn issue_as(&self, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        for group in groups {
-            params.distinguished_name.push(DnType::OrganizationName, *group);
-        }
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
@@ -180,9 +199,9 @@ impl Ca {
         Arc::new(roots)
     }
 
-    fn server(&self) -> Arc<rustls::ServerConfig> {
+    fn server(&self, app: &App) -> Arc<rustls::ServerConfig> {
         let (certificate, key) = self.issue("server", &[]);
-        let verifier = WebPkiClientVerifier::builder(self.roots()).allow_unauthenticated().build().unwrap();
+        let verifier = app.authenticator.client_verifier();
         let config = rustls::ServerConfig::builder().with_client_cert_verifier(verifier);
         Arc::new(config.with_single_cert(chain(&certificate), private(&key)).unwrap())
     }

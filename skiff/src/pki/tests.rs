@@ -70,7 +70,7 @@ fn everyone_has_a_name_a_group_and_a_file_that_only_the_owner_reads() {
     }
     assert_eq!(fs::metadata(dir.0.join("kubeconfig")).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(dir.text("pki/node-n1.kubeconfig").contains("user: system:node:n1"));
-    pki.server_config().unwrap();
+    pki.server_config(skiff_apiserver::security::tls::AnyClient::new(Vec::new())).unwrap();
 }
 
 #[test]

@@ -1,16 +1,21 @@
 //! What a token says, and whom it stands for.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{LEEWAY_S, user_name};
+use super::{LEEWAY_S, groups, user_name};
+use crate::security::authenticate::{Authenticated, Question, Rest};
 use crate::security::certificate::CREDENTIAL_ID;
-use crate::security::{AUTHENTICATED, Invalid, Objects, User, text};
+use crate::security::{Invalid, User, text};
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claims {
     /// The audiences that it is meant for.
+    #[serde(default)]
     pub aud: Vec<String>,
     /// Seconds since 1970 after which it is void.
     pub exp: i64,
@@ -19,6 +24,7 @@ pub struct Claims {
     /// The issuer.
     pub iss: String,
     /// The token's own id.
+    #[serde(default)]
     pub jti: String,
     /// What it is bound to.
     #[serde(rename = "kubernetes.io")]
@@ -55,68 +61,109 @@ pub struct Kubernetes {
 pub struct Reference {
     /// Its name.
     pub name: String,
-    /// Its uid; empty for the node of a pod, which is not checked.
+    /// Its uid; empty for the node of a pod that was gone when the token was made.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
 }
 
 impl Claims {
-    /// The user, if every object that the token is bound to still exists with the same uid.
+    /// Whether it is in its time.
+    pub(super) fn check_time(&self, now_s: i64) -> Result<(), Invalid> {
+        let why = if now_s > self.exp + LEEWAY_S {
+            "service account token has expired"
+        } else if now_s + LEEWAY_S < self.nbf {
+            "service account token is not valid yet"
+        } else if now_s + LEEWAY_S < self.iat {
+            "service account token is issued in the future"
+        } else {
+            return Ok(());
+        };
+        Err(Invalid(why.into()))
+    }
+
+    /// The account, if every object that the token is bound to still exists with the same uid.
     ///
     /// # Errors
     /// What is gone.
-    pub(super) fn user(&self, objects: &dyn Objects, now_s: i64) -> Result<User, Invalid> {
+    pub(super) fn judge(&self, asked: &Question<'_>, audiences: &[String]) -> Result<Authenticated, Invalid> {
+        self.check_time(asked.now_s)?;
         let bound = &self.bound;
         let (namespace, account) = (&bound.namespace, &bound.serviceaccount);
-        still_there(objects, "serviceaccounts", namespace, account, now_s)?;
+        let mut rests_on = vec![self.account(asked)?];
         let mut user = User {
             name: user_name(namespace, &account.name),
             uid: account.uid.clone(),
-            groups: vec![
-                "system:serviceaccounts".into(),
-                format!("system:serviceaccounts:{namespace}"),
-                AUTHENTICATED.into(),
-            ],
+            groups: groups(namespace),
             ..User::default()
         };
         let mut note = |key: &str, value: &str| {
             user.extra.insert(key.to_owned(), vec![value.to_owned()]);
         };
         if let Some(secret) = &bound.secret {
-            still_there(objects, "secrets", namespace, secret, now_s)?;
+            let words = ("secret", "service account secret ref");
+            rests_on.push(still_there(asked, "secrets", namespace, secret, words)?);
         }
         if let Some(pod) = &bound.pod {
-            still_there(objects, "pods", namespace, pod, now_s)?;
+            let words = ("pod", "service account pod ref");
+            rests_on.push(still_there(asked, "pods", namespace, pod, words)?);
             note("authentication.kubernetes.io/pod-name", &pod.name);
             note("authentication.kubernetes.io/pod-uid", &pod.uid);
         }
         if let Some(node) = &bound.node {
             if bound.pod.is_none() {
-                still_there(objects, "nodes", "", node, now_s)?;
+                let words = ("node", "service account node ref");
+                rests_on.push(still_there(asked, "nodes", "", node, words)?);
             }
             note("authentication.kubernetes.io/node-name", &node.name);
             if !node.uid.is_empty() {
                 note("authentication.kubernetes.io/node-uid", &node.uid);
             }
         }
-        note(CREDENTIAL_ID, &format!("JTI={}", self.jti));
-        Ok(user)
+        if !self.jti.is_empty() {
+            note(CREDENTIAL_ID, &format!("JTI={}", self.jti));
+        }
+        Ok(Authenticated { rests_on, until_s: self.exp + LEEWAY_S, ..Authenticated::new(user, audiences) })
+    }
+
+    fn account(&self, asked: &Question<'_>) -> Result<Rest, Invalid> {
+        let (namespace, account) = (&self.bound.namespace, &self.bound.serviceaccount);
+        let (object, rest) = asked
+            .look("serviceaccounts", namespace, &account.name)
+            .ok_or_else(|| Invalid(format!("serviceaccounts {:?} not found", account.name)))?;
+        let uid = text(&object, "/metadata/uid");
+        if uid != account.uid {
+            return Err(Invalid(format!(
+                "service account UID ({uid}) does not match claim ({})",
+                account.uid
+            )));
+        }
+        if is_gone(&object, asked.now_s) {
+            return Err(Invalid(format!("service account {namespace}/{} has been deleted", account.name)));
+        }
+        Ok(rest)
     }
 }
 
+/// An object that is bound to; `words` is what upstream calls it and its claim.
 fn still_there(
-    objects: &dyn Objects,
-    resource: &str,
+    asked: &Question<'_>,
+    resource: &'static str,
     namespace: &str,
     reference: &Reference,
-    now_s: i64,
-) -> Result<(), Invalid> {
-    let gone = || Invalid(format!("the token is void: {resource} {namespace}/{} is gone", reference.name));
-    let object = objects.get(resource, namespace, &reference.name).ok_or_else(gone)?;
-    let deleted: Option<Timestamp> = text(&object, "/metadata/deletionTimestamp").parse().ok();
-    let deleted = deleted.is_some_and(|at| at.as_second() < now_s - LEEWAY_S);
-    if text(&object, "/metadata/uid") != reference.uid || deleted {
-        return Err(gone());
+    words: (&str, &str),
+) -> Result<Rest, Invalid> {
+    let void = || Invalid("service account token has been invalidated".into());
+    let (object, rest) = asked.look(resource, namespace, &reference.name).ok_or_else(void)?;
+    let uid = text(&object, "/metadata/uid");
+    if uid != reference.uid {
+        let (what, claim) = words;
+        return Err(Invalid(format!("{what} UID ({uid}) does not match {claim} claim ({})", reference.uid)));
     }
-    Ok(())
+    if is_gone(&object, asked.now_s) { Err(void()) } else { Ok(rest) }
+}
+
+/// Whether an object was deleted more than a moment ago.
+fn is_gone(object: &Arc<Value>, now_s: i64) -> bool {
+    let deleted: Option<Timestamp> = text(object, "/metadata/deletionTimestamp").parse().ok();
+    deleted.is_some_and(|at| at.as_second() < now_s - LEEWAY_S)
 }
