@@ -74,6 +74,7 @@ fn kind(line: &str) -> Option<Kind> {
             name: version.into(),
             served: true,
             validator: None,
+            rules: None,
             schema: schema::definition(&schema::definition_of(group, version, name))
                 .cloned()
                 .unwrap_or_default(),

@@ -77,6 +77,7 @@ fn version(kind: &Kind, raw: &Value) -> Version {
         served: raw["served"] == true,
         schema: schema::from_json(structure),
         validator: Some(Arc::new(Validator::new(structure))),
+        rules: None,
         subresources: subresources.map(|(name, raw)| (name.clone(), subresource(kind, name, raw))).collect(),
         columns: columns(&raw["additionalPrinterColumns"]),
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::custom::Validator;
 use crate::schema::Schema;
+use crate::validate::Rules;
 
 /// A group with a resource, such as `apps`/`deployments`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,6 +111,8 @@ pub struct Version {
     pub schema: Schema,
     /// What its objects are held to beyond their structure, if a schema says it and not code.
     pub validator: Option<Arc<Validator>>,
+    /// The rules that its definition writes in the expression language, compiled.
+    pub rules: Option<Arc<dyn Rules>>,
     /// Its subresources: name to what it is.
     pub subresources: BTreeMap<String, Subresource>,
     /// Columns of the table that people see.

@@ -25,8 +25,6 @@ pub struct Quantity {
 }
 
 const NANO: i128 = 1_000_000_000;
-/// The largest quantity.
-const MOST: i128 = i64::MAX as i128 * NANO;
 const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 /// Suffix and power of ten, greatest first.
 const DECIMAL: [(&str, i32); 10] =
@@ -73,8 +71,6 @@ impl Quantity {
             // Upstream rounds up what is finer than it keeps.
             scaled.div_euclid(divisor) + i128::from(scaled.rem_euclid(divisor) != 0)
         };
-        // Upstream keeps nothing larger either.
-        let nanos = nanos.min(MOST);
         Some(Self { nanos: if negative { -nanos } else { nanos }, format })
     }
 
@@ -100,9 +96,7 @@ impl Quantity {
 
     /// As a whole number of 64 bits, if it is one.
     pub fn whole(&self) -> Option<i64> {
-        // The largest stands for everything beyond it.
-        let exact = self.nanos % NANO == 0 && self.nanos.abs() < MOST;
-        exact.then(|| i64::try_from(self.nanos / NANO).ok()).flatten()
+        (self.nanos % NANO == 0).then(|| i64::try_from(self.nanos / NANO).ok()).flatten()
     }
 
     /// As the nearest floating number.

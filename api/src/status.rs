@@ -263,6 +263,8 @@ pub struct FieldError {
     pub path: String,
     /// What was there.
     pub bad: Value,
+    /// Whether what was there is too large to be shown.
+    pub unshown: bool,
     /// What is allowed.
     pub detail: String,
 }
@@ -286,7 +288,12 @@ pub enum Problem {
 impl FieldError {
     /// Any problem.
     pub fn new(problem: Problem, path: impl Into<String>, bad: Value, detail: impl Into<String>) -> Self {
-        Self { problem, path: path.into(), bad, detail: detail.into() }
+        Self { problem, path: path.into(), bad, unshown: false, detail: detail.into() }
+    }
+
+    /// Any problem of a value that is not shown.
+    pub fn unshown(problem: Problem, path: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { problem, path: path.into(), bad: Value::Null, unshown: true, detail: detail.into() }
     }
 
     /// The field must be there.
@@ -366,7 +373,7 @@ impl Problem {
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.problem.words())?;
-        if self.problem.shows_value() {
+        if self.problem.shows_value() && !self.unshown {
             write!(f, ": {}", self.bad)?;
         }
         if !self.detail.is_empty() {

@@ -2,10 +2,43 @@
 //! tables of rules, the kind's strategy.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use crate::kind::{Kind, Version};
 use crate::status::{FieldError, Problem};
 use crate::{Object, rules, strategy, walk};
+
+/// Rules of a version that are evaluated elsewhere: those that its definition writes in the expression language.
+pub trait Rules: fmt::Debug + Send + Sync {
+    /// What they say of an object; `old` is what an update changes.
+    fn check(&self, new: &Object, old: Option<&Object>) -> Found;
+}
+
+/// What rules say of an object.
+#[derive(Debug, Default, PartialEq)]
+pub struct Found {
+    /// Why it is refused.
+    pub errors: Vec<FieldError>,
+    /// What would be a reason if it had been changed.
+    pub warnings: Vec<String>,
+}
+
+/// What a version's rules say of an object with these errors. They are not evaluated over what has another form than
+/// they were written for.
+pub fn check_rules(version: &Version, new: &Object, old: Option<&Object>, errors: &[FieldError]) -> Found {
+    let Some(rules) = &version.rules else { return Found::default() };
+    let blocks = |error: &FieldError| {
+        use Problem::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+        matches!(error.problem, NotSupported | Required | TooLong | TooMany | TypeInvalid)
+    };
+    if errors.iter().any(blocks) {
+        let why = "some validation rules were not checked because the object was invalid; correct the existing errors to \
+                   complete validation";
+        let error = FieldError::invalid("<nil>", serde_json::Value::Null, why);
+        return Found { errors: vec![error], warnings: Vec::new() };
+    }
+    rules.check(new, old)
+}
 
 /// What is wrong with an object of a version that has been completed; `old` is what an update changes.
 pub fn validate(kind: &Kind, version: &Version, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
@@ -16,7 +49,7 @@ pub fn validate(kind: &Kind, version: &Version, new: &Object, old: Option<&Objec
     // The schema knows less than a rule about the same field.
     let told: HashSet<String> = errors.iter().map(|error| error.path.clone()).collect();
     let structural = match &version.validator {
-        Some(validator) => validator.check(new),
+        Some(validator) => validator.check(new, old),
         None => walk::check(schema, new, ""),
     };
     errors.extend(structural.into_iter().filter(|error| !told.contains(&error.path)));

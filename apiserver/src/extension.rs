@@ -14,7 +14,8 @@ use http::Method;
 use serde_json::Value;
 use skiff_api::custom::{self, names};
 use skiff_api::kind::{Kind, Registry};
-use skiff_api::meta;
+use skiff_api::{meta, validate};
+use skiff_cel::Rules;
 use skiff_storage::Revision;
 
 use crate::app::App;
@@ -194,6 +195,11 @@ fn serving(definition: &Value, old: Option<Served>) -> Option<Served> {
     if let Some(old) = old.filter(|old| old.uid == uid && old.names == *names && same(old)) {
         return Some(old);
     }
-    let kind = Arc::new(custom::kind(definition)?);
+    let mut kind = custom::kind(definition)?;
+    for version in &mut kind.versions {
+        let rules = version.validator.as_ref().and_then(|validator| Rules::compile(validator.schema()));
+        version.rules = rules.map(|rules| Arc::new(rules) as Arc<dyn validate::Rules>);
+    }
+    let kind = Arc::new(kind);
     Some(Served { uid: uid.to_owned(), generation, names: names.clone(), kind })
 }

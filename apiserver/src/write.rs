@@ -5,6 +5,7 @@
 //! configuration into the live object before all this.
 
 mod body;
+mod definition;
 mod delete;
 mod metadata;
 mod owners;
@@ -306,6 +307,12 @@ async fn settle(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Valu
     if let Some(old) = old {
         errors.extend(views::check(call, &new, old));
         errors.extend(signing_request::check(call, &new, old));
+    }
+    errors.extend(definition::rules(call, &new, old, &errors));
+    let found = skiff_api::validate::check_rules(call.kind_version(), &new, compared.as_deref(), &errors);
+    errors.extend(found.errors);
+    for warning in found.warnings {
+        call.context.warn(warning);
     }
     if !errors.is_empty() {
         let name = meta::name(&new);

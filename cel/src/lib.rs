@@ -39,6 +39,7 @@ mod library;
 mod parse;
 mod plan;
 mod program;
+mod rules;
 mod shape;
 mod time;
 mod types;
@@ -53,6 +54,7 @@ pub use program::{
     Budget, CALL_LIMIT, CHECK_COST, CRD_COST_LIMIT, MATCH_CONDITIONS_BUDGET, Program, RULE_COST_LIMIT,
     RUNTIME_COST_BUDGET,
 };
+pub use rules::{Rules, check_definition};
 pub use shape::{FieldShape, Form, ListKind, ObjectShape, Shape, escape, unescape};
 pub use time::Moment;
 pub use types::Type;

@@ -158,7 +158,7 @@ fn depth_and_length_do_no_harm() {
 
 #[test]
 fn what_costs_too_much_ends() {
-    let text = vec!["self.l"; 1].concat();
+    let text = "self.l";
     let walks = format!("{text}.all(a, {text}.all(b, {text}.all(c, {text}.all(d, true))))");
     let items: Vec<String> = (0..200).map(|index| index.to_string()).collect();
     let object = serde_json::json!({"l": items});

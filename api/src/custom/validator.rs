@@ -29,14 +29,38 @@ impl Validator {
         &self.schema
     }
 
-    /// Every mistake of a whole object.
-    pub fn check(&self, object: &Value) -> Vec<FieldError> {
+    /// Every mistake of a whole object. Of what an update leaves as it is none is told (KEP-4008): a schema may have
+    /// become stricter than its objects.
+    pub fn check(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        self.walk(&self.schema, object, "", &mut errors);
+        self.walk(&self.schema, object, old, "", &mut errors);
         errors
     }
 
-    fn walk(&self, schema: &Value, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    /// `old` is what the value was, where it can be known again.
+    fn walk(
+        &self,
+        schema: &Value,
+        value: &Value,
+        old: Option<&Value>,
+        path: &str,
+        errors: &mut Vec<FieldError>,
+    ) {
+        let before = errors.len();
+        self.node(schema, value, old, path, errors);
+        if errors.len() > before && old == Some(value) {
+            errors.truncate(before);
+        }
+    }
+
+    fn node(
+        &self,
+        schema: &Value,
+        value: &Value,
+        old: Option<&Value>,
+        path: &str,
+        errors: &mut Vec<FieldError>,
+    ) {
         let Some(schema) = schema.as_object() else { return };
         if value.is_null() && (schema.get("nullable") == Some(&Value::Bool(true)) || path.is_empty()) {
             return;
@@ -48,8 +72,8 @@ impl Validator {
         match value {
             Value::String(text) => self.string(schema, text, path, errors),
             Value::Number(number) => numbers(schema, number, path, errors),
-            Value::Array(items) => self.array(schema, items, path, errors),
-            Value::Object(members) => self.object(schema, members, path, errors),
+            Value::Array(items) => self.array(schema, items, old, path, errors),
+            Value::Object(members) => self.object(schema, members, old, path, errors),
             _ => {}
         }
         if let Some(allowed) = schema.get("enum").and_then(Value::as_array)
@@ -91,7 +115,14 @@ impl Validator {
         }
     }
 
-    fn array(&self, schema: &Map<String, Value>, items: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+    fn array(
+        &self,
+        schema: &Map<String, Value>,
+        items: &[Value],
+        old: Option<&Value>,
+        path: &str,
+        errors: &mut Vec<FieldError>,
+    ) {
         let length = items.len() as u64;
         if let Some(max) = count(schema, "maxItems").filter(|max| length > *max) {
             errors.push(too_many(path, length, max));
@@ -100,19 +131,25 @@ impl Validator {
             let why = format!("{path} in body should have at least {min} items");
             errors.push(FieldError::invalid(path, length, why));
         }
-        if let Some(of) = schema.get("items") {
-            for (index, item) in items.iter().enumerate() {
-                self.walk(of, item, &format!("{path}[{index}]"), errors);
-            }
-        }
-        let keys: Vec<&str> = match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
+        let kind = schema.get("x-kubernetes-list-type").and_then(Value::as_str);
+        let keys: Vec<&str> = match kind {
             Some("map") => {
                 let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
                 keys.into_iter().flatten().filter_map(Value::as_str).collect()
             }
-            Some("set") => Vec::new(),
-            _ => return,
+            _ => Vec::new(),
         };
+        if let Some(of) = schema.get("items") {
+            let before = old.and_then(Value::as_array).filter(|_| !keys.is_empty());
+            for (index, item) in items.iter().enumerate() {
+                let same = |other: &&Value| keys.iter().all(|key| other.get(key) == item.get(key));
+                let old = before.and_then(|before| before.iter().find(same));
+                self.walk(of, item, old, &format!("{path}[{index}]"), errors);
+            }
+        }
+        if !matches!(kind, Some("map" | "set")) {
+            return;
+        }
         let identity = |item: &Value| match keys.as_slice() {
             [] => item.clone(),
             keys => {
@@ -132,6 +169,7 @@ impl Validator {
         &self,
         schema: &Map<String, Value>,
         members: &Map<String, Value>,
+        old: Option<&Value>,
         path: &str,
         errors: &mut Vec<FieldError>,
     ) {
@@ -150,6 +188,7 @@ impl Validator {
                 errors.push(FieldError::required(walk::join(path, name), ""));
             }
         }
+        let granular = schema.get("x-kubernetes-map-type").is_none_or(|kind| kind != "atomic");
         let properties = schema.get("properties").and_then(Value::as_object);
         let others = schema.get("additionalProperties").filter(|others| others.is_object());
         for (name, value) in members {
@@ -158,7 +197,10 @@ impl Validator {
                 continue;
             }
             if let Some(of) = properties.and_then(|properties| properties.get(name)).or(others) {
-                self.walk(of, value, &walk::join(path, name), errors);
+                // The version and the kind are those of the request, not what was stored.
+                let hidden = path.is_empty() && matches!(name.as_str(), "apiVersion" | "kind");
+                let old = old.filter(|_| !hidden && granular).and_then(|old| old.get(name));
+                self.walk(of, value, old, &walk::join(path, name), errors);
             }
         }
     }
@@ -166,7 +208,7 @@ impl Validator {
     fn junctors(&self, schema: &Map<String, Value>, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let passes = |schema: &Value| {
             let mut found = Vec::new();
-            self.walk(schema, value, path, &mut found);
+            self.walk(schema, value, None, path, &mut found);
             found.is_empty()
         };
         let count = |key: &str| {
@@ -349,7 +391,7 @@ mod tests {
             "oneOf": [{"required": ["size"]}, {"required": ["mode"]}],
         }}}));
         let said = |spec: Value| {
-            let errors = validator.check(&json!({"metadata": {"name": 1}, "spec": spec}));
+            let errors = validator.check(&json!({"metadata": {"name": 1}, "spec": spec}), None);
             errors.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let good =
@@ -393,5 +435,34 @@ mod tests {
         ] {
             assert_eq!(said(spec), [expected]);
         }
+    }
+
+    #[test]
+    fn what_an_update_leaves_as_it_is_is_not_told() {
+        let validator = Validator::new(&json!({"type": "object", "properties": {"spec": {"type": "object",
+        "required": ["name"], "properties": {
+            "name": {"type": "string", "maxLength": 3}, "other": {"type": "string", "maxLength": 3},
+            "ends": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"],
+                     "items": {"type": "object", "properties": {"n": {"type": "integer"}, "v": {"type": "string", "maxLength": 1}}}},
+            "plain": {"type": "array", "items": {"type": "string", "maxLength": 1}},
+        }}}}));
+        let said = |old: Value, new: Value| {
+            let errors = validator.check(&json!({"spec": new}), Some(&json!({"spec": old})));
+            errors.into_iter().map(|error| error.path).collect::<Vec<_>>()
+        };
+        let long = json!({"name": "long", "other": "long"});
+        assert!(said(long.clone(), long.clone()).is_empty());
+        assert_eq!(said(long.clone(), json!({"name": "long", "other": "longer"})), ["spec.other"]);
+        assert_eq!(
+            said(json!({}), json!({"other": "a"})),
+            ["spec.name"],
+            "what is missing is missing from the whole"
+        );
+        let ends =
+            |first: i64, v: &str| json!({"name": "a", "ends": [{"n": first, "v": v}, {"n": 9, "v": "long"}]});
+        assert_eq!(said(ends(1, "x"), ends(2, "yy")), ["spec.ends[0].v"], "items are known by their keys");
+        let plain = |last: &str| json!({"name": "a", "plain": ["long", last]});
+        assert!(said(plain("x"), plain("x")).is_empty());
+        assert_eq!(said(plain("x"), plain("y")), ["spec.plain[0]"], "items without keys are not known again");
     }
 }

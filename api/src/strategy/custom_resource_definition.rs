@@ -67,29 +67,6 @@ impl Strategy for CustomResourceDefinition {
         }
         errors
     }
-
-    fn warnings(&self, new: &Object) -> Vec<String> {
-        let versions = list(&new["spec"], "versions").iter().enumerate();
-        let ruled = versions.filter(|(_, version)| has_rules(&version["schema"]));
-        ruled
-            .map(|(index, _)| {
-                format!(
-                    "spec.versions[{index}].schema: x-kubernetes-validations are kept but not evaluated yet"
-                )
-            })
-            .collect()
-    }
-}
-
-/// Whether a schema has rules in CEL anywhere.
-fn has_rules(schema: &Value) -> bool {
-    match schema {
-        Value::Object(members) => members.iter().any(|(name, value)| {
-            (name == "x-kubernetes-validations" && !value.is_null()) || has_rules(value)
-        }),
-        Value::Array(items) => items.iter().any(has_rules),
-        _ => false,
-    }
 }
 
 /// What cannot change once it is served.
@@ -290,15 +267,6 @@ mod tests {
             let errors = said(definition);
             assert!(errors.iter().any(|error| error.starts_with(expected)), "{expected}: {errors:?}");
         }
-    }
-
-    #[test]
-    fn rules_that_are_not_evaluated_are_told_of() {
-        let mut definition = tower();
-        assert!(CustomResourceDefinition.warnings(&definition).is_empty());
-        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"] =
-            json!({"spec": {"type": "object", "x-kubernetes-validations": [{"rule": "true"}]}});
-        assert_eq!(CustomResourceDefinition.warnings(&definition).len(), 1);
     }
 
     #[test]

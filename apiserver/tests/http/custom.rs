@@ -8,7 +8,7 @@ use skiff_storage::embedded::{Embedded, Options};
 
 use crate::server::{Client, Server, names};
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const TOWERS: &str = "/apis/example.com/v1/namespaces/default/towers";
 
 fn definition(plural: &str, kind: &str) -> Value {
@@ -41,7 +41,7 @@ fn tower(name: &str, spec: Value) -> Value {
 }
 
 /// Waits for a condition of a definition, by watching it.
-async fn condition(admin: &Client, name: &str, wanted: &str, status: &str) -> Value {
+pub async fn condition(admin: &Client, name: &str, wanted: &str, status: &str) -> Value {
     let mut watch =
         admin.watch(&format!("{DEFINITIONS}?watch=true&fieldSelector=metadata.name%3D{name}")).await;
     loop {

@@ -8,6 +8,7 @@ mod audit;
 mod bad_input;
 mod certificates;
 mod custom;
+mod custom_rules;
 mod discovery;
 mod events;
 mod flow;
