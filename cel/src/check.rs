@@ -167,11 +167,16 @@ impl Checker<'_> {
         Some((name.into(), ty))
     }
 
-    /// `Object` and what lies below it, where nothing is known of its fields.
+    /// Whether a type is `Object` or lies below it, where nothing is known of its fields.
+    fn is_open(&self, name: &str) -> bool {
+        let root = self.environment.types.get("Object");
+        root.is_some_and(|root| root.fields.is_empty()) && (name == "Object" || name.starts_with("Object."))
+    }
+
+    /// Such a type.
     fn any_object(&self, name: &str) -> Option<Type> {
-        let root = self.environment.types.get("Object")?;
-        let open = root.fields.is_empty() && name.starts_with("Object.");
-        open.then(|| Type::Object(Arc::new(ObjectShape { name: name.into(), ..ObjectShape::default() })))
+        self.is_open(name)
+            .then(|| Type::Object(Arc::new(ObjectShape { name: name.into(), ..ObjectShape::default() })))
     }
 
     fn ident(&mut self, id: Id, name: &str) -> Type {
@@ -207,7 +212,7 @@ impl Checker<'_> {
             Type::Map(entry) => entry.1.clone(),
             Type::Object(object) => match object.field(field) {
                 Some(shape) => shape.cel_type(),
-                None if self.any_object(&object.name).is_some() => Type::Dyn,
+                None if self.is_open(&object.name) => Type::Dyn,
                 None => {
                     self.mistake(at, format!("undefined field '{field}'"));
                     Type::Error
@@ -415,11 +420,7 @@ impl Checker<'_> {
             let Some((_, object)) = &object else { continue };
             let expected = match object.field(&field.name) {
                 Some(shape) => shape.cel_type(),
-                None if self.environment.types.get("Object").is_some_and(|root| root.fields.is_empty())
-                    && (object.name == "Object" || object.name.starts_with("Object.")) =>
-                {
-                    Type::Dyn
-                }
+                None if self.is_open(&object.name) => Type::Dyn,
                 None => {
                     self.mistake(field.id, format!("undefined field '{}'", field.name));
                     Type::Error

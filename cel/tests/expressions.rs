@@ -1,6 +1,6 @@
 //! Every table of expressions: what each is worth, or how it fails.
 
-use skiff_cel::{Activation, Budget, Environment, Options, Program, Value};
+use skiff_cel::{Activation, Budget, Environment, Program, Value};
 
 /// One line of a table.
 struct Row<'a> {
@@ -66,14 +66,13 @@ fn check(environment: &Environment, row: &Row<'_>) -> Result<(), String> {
     same(environment, row.expression, row.expected)
 }
 
-fn check_table(name: &str, table: &str, least: usize) {
-    let environment = Environment::new().options(Options { mixed_literals: false, unoptimized: false });
+fn check_table(name: &str, table: &str, least: usize, environment: &Environment) {
     let rows = rows(table);
     assert!(rows.len() >= least, "{name} has {} rows", rows.len());
     let wrong: Vec<String> = rows
         .iter()
         .filter_map(|row| {
-            let problem = check(&environment, row).err()?;
+            let problem = check(environment, row).err()?;
             Some(format!("{} => {}\n    {problem}", row.expression, row.expected))
         })
         .collect();
@@ -82,10 +81,16 @@ fn check_table(name: &str, table: &str, least: usize) {
 
 #[test]
 fn the_language_gives_what_it_gives_upstream() {
-    check_table("language.txt", include_str!("tables/language.txt"), 140);
+    check_table("language.txt", include_str!("tables/language.txt"), 140, &Environment::new());
 }
 
 #[test]
 fn the_libraries_give_what_they_give_upstream() {
-    check_table("libraries.txt", include_str!("tables/libraries.txt"), 300);
+    check_table("libraries.txt", include_str!("tables/libraries.txt"), 300, &Environment::new());
+}
+
+#[test]
+fn mutations_are_made_as_upstream_makes_them() {
+    let environment = Environment::new().any_object_type().json_patches();
+    check_table("mutations.txt", include_str!("tables/mutations.txt"), 20, &environment);
 }
