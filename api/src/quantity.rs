@@ -109,16 +109,28 @@ impl Quantity {
         Self { nanos: i128::from(units) * NANO, format: Format::Exponent }
     }
 
+    /// So many things.
+    pub fn count(number: usize) -> Self {
+        Self { nanos: i128::try_from(number).unwrap_or(i128::MAX / NANO) * NANO, format: Format::Decimal }
+    }
+
+    /// In whole units, rounded up, written as before.
+    #[must_use]
+    pub fn rounded_up(self) -> Self {
+        Self { nanos: self.value().saturating_mul(NANO), format: self.format }
+    }
+
     /// The difference, written as the first is.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
         Self { nanos: self.nanos.saturating_sub(other.nanos), format: self.format }
     }
 
-    /// The sum, written as the first is.
+    /// The sum, written as the first is; nothing has no form of its own.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self { nanos: self.nanos.saturating_add(other.nanos), format: self.format }
+        let format = if self.nanos == 0 { other.format } else { self.format };
+        Self { nanos: self.nanos.saturating_add(other.nanos), format }
     }
 }
 
@@ -213,5 +225,9 @@ mod tests {
         assert_eq!(q("0.5"), q("500m"));
         assert_eq!(q("100m").plus(q("1")).to_string(), "1100m");
         assert_eq!((q("100m").value(), q("1500m").millis()), (1, 1500));
+        assert_eq!(q("0").plus(q("1Gi")).to_string(), "1Gi");
+        assert_eq!(q("1Gi").minus(q("1Mi")).to_string(), "1023Mi");
+        assert_eq!(q("1500m").rounded_up().to_string(), "2");
+        assert_eq!((q("0").signum(), Quantity::count(3).to_string()), (0, "3".to_owned()));
     }
 }

@@ -3,20 +3,41 @@
 //!
 //! A request meets the chain twice: [`Admission::mutate`] before the server fills in what is its own to
 //! decide, [`Admission::validate`] when the object is as it would be stored. Plugins run in the order of
-//! [`all`], which is upstream's (`pkg/kubeapiserver/options/plugins.go`).
+//! the table here, which is upstream's (`pkg/kubeapiserver/options/plugins.go`).
 
+mod always;
+mod always_pull_images;
+mod anti_affinity;
 mod certificate_approval;
 mod certificate_signing;
 mod certificate_subject;
+mod configuration;
+mod default_class;
 mod default_tolerations;
+mod event_rate_limit;
+mod extended_resource_toleration;
+mod external_ips;
+mod limit_ranger;
+mod namespace_exists;
 mod namespace_lifecycle;
 mod node_restriction;
+mod objects;
+mod owner_references;
+mod pod_node_selector;
+mod pod_resize;
+mod pod_security;
+mod pod_toleration_restriction;
+mod pod_topology_labels;
 mod priority;
 mod reinvocation;
 mod request;
+mod resource_quota;
+mod runtime_class;
 mod service_account;
 mod signers;
+mod storage;
 mod taint_nodes;
+mod toleration;
 mod trust_bundle_attest;
 pub mod webhook;
 
@@ -24,9 +45,11 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use skiff_api::meta;
 use skiff_api::status::Status;
 
 use crate::app::Call;
+pub use configuration::Configuration;
 
 pub use reinvocation::Reinvocation;
 
@@ -85,6 +108,19 @@ impl<'a> Review<'a> {
         let kind = &self.call.kind;
         kind.group == group && kind.plural == resource && self.call.info.subresource == subresource
     }
+
+    /// Whether that resource is made or changed; an empty subresource is the object itself.
+    pub fn writes(&self, group: &str, resource: &str, subresource: &str) -> bool {
+        matches!(self.operation, Operation::Create | Operation::Update)
+            && self.of(group, resource, subresource)
+    }
+
+    /// 403 about what is written, in upstream's frame.
+    pub fn forbidden(&self, object: &Value, why: &str) -> Status {
+        let kind = &self.call.kind;
+        let name = if self.call.name().is_empty() { meta::name(object) } else { self.call.name() };
+        Status::forbidden(&kind.group, &kind.plural, name, why)
+    }
 }
 
 /// One of the chain. What it needs of other objects it finds through the call's caches.
@@ -114,23 +150,76 @@ pub trait Plugin: Send + Sync {
     }
 }
 
-/// Every plugin there is, in the order in which they run, and whether it is on by default.
-fn all() -> Vec<(Box<dyn Plugin>, bool)> {
-    vec![
-        (Box::new(namespace_lifecycle::NamespaceLifecycle), true),
-        (Box::new(service_account::ServiceAccount), true),
-        (Box::new(node_restriction::NodeRestriction), true),
-        (Box::new(taint_nodes::TaintNodesByCondition), true),
-        (Box::new(priority::Priority), true),
-        (Box::new(default_tolerations::DefaultTolerationSeconds), true),
-        (Box::new(certificate_approval::CertificateApproval), true),
-        (Box::new(certificate_signing::CertificateSigning), true),
-        (Box::new(trust_bundle_attest::ClusterTrustBundleAttest), true),
-        (Box::new(certificate_subject::CertificateSubjectRestriction), true),
-        (Box::new(webhook::MutatingAdmissionWebhook::default()), true),
-        (Box::new(webhook::ValidatingAdmissionWebhook::default()), true),
-    ]
+/// How a plugin comes to be.
+enum Make {
+    /// It needs to know nothing.
+    Plain(fn() -> Box<dyn Plugin>),
+    /// From its part of the configuration file, if that has one.
+    Told(fn(Option<&Value>) -> Result<Box<dyn Plugin>, String>),
+    /// It is upstream's and not built here.
+    Missing,
 }
+
+use Make::{Missing, Plain, Told};
+
+/// Every plugin that upstream has, in the order in which they run, and whether it is on by default.
+const ALL: &[(&str, bool, Make)] = &[
+    ("AlwaysAdmit", false, Plain(|| Box::new(always::AlwaysAdmit))),
+    ("NamespaceAutoProvision", false, Plain(|| Box::new(namespace_exists::NamespaceAutoProvision))),
+    ("NamespaceLifecycle", true, Plain(|| Box::new(namespace_lifecycle::NamespaceLifecycle::default()))),
+    ("NamespaceExists", false, Plain(|| Box::new(namespace_exists::NamespaceExists))),
+    (
+        "LimitPodHardAntiAffinityTopology",
+        false,
+        Plain(|| Box::new(anti_affinity::LimitPodHardAntiAffinityTopology)),
+    ),
+    ("LimitRanger", true, Plain(|| Box::new(limit_ranger::LimitRanger))),
+    ("ServiceAccount", true, Plain(|| Box::new(service_account::ServiceAccount))),
+    ("NodeRestriction", true, Plain(|| Box::new(node_restriction::NodeRestriction))),
+    ("TaintNodesByCondition", true, Plain(|| Box::new(taint_nodes::TaintNodesByCondition))),
+    ("AlwaysPullImages", false, Plain(|| Box::new(always_pull_images::AlwaysPullImages))),
+    ("ImagePolicyWebhook", false, Missing),
+    ("PodSecurity", true, Told(pod_security::PodSecurity::new)),
+    ("PodNodeSelector", false, Told(pod_node_selector::PodNodeSelector::new)),
+    ("Priority", true, Plain(|| Box::new(priority::Priority))),
+    ("DefaultTolerationSeconds", true, Plain(|| Box::new(default_tolerations::DefaultTolerationSeconds))),
+    ("PodTolerationRestriction", false, Told(pod_toleration_restriction::PodTolerationRestriction::new)),
+    ("EventRateLimit", false, Told(event_rate_limit::EventRateLimit::new)),
+    (
+        "ExtendedResourceToleration",
+        false,
+        Plain(|| Box::new(extended_resource_toleration::ExtendedResourceToleration)),
+    ),
+    ("DefaultStorageClass", true, Plain(|| Box::new(default_class::DefaultStorageClass))),
+    ("StorageObjectInUseProtection", true, Plain(|| Box::new(storage::StorageObjectInUseProtection))),
+    // On by default upstream, behind gates that are off.
+    ("PodGroupProtection", false, Missing),
+    (
+        "OwnerReferencesPermissionEnforcement",
+        false,
+        Plain(|| Box::new(owner_references::OwnerReferencesPermissionEnforcement)),
+    ),
+    ("PersistentVolumeClaimResize", true, Plain(|| Box::new(storage::PersistentVolumeClaimResize))),
+    ("RuntimeClass", true, Plain(|| Box::new(runtime_class::RuntimeClass))),
+    ("CertificateApproval", true, Plain(|| Box::new(certificate_approval::CertificateApproval))),
+    ("CertificateSigning", true, Plain(|| Box::new(certificate_signing::CertificateSigning))),
+    ("ClusterTrustBundleAttest", true, Plain(|| Box::new(trust_bundle_attest::ClusterTrustBundleAttest))),
+    ("CertificateSubjectRestriction", true, Plain(|| Box::new(certificate_subject::CertificateSubjectRestriction))),
+    ("DefaultIngressClass", true, Plain(|| Box::new(default_class::DefaultIngressClass))),
+    ("DenyServiceExternalIPs", false, Plain(|| Box::new(external_ips::DenyServiceExternalIPs))),
+    ("PodTopologyLabels", true, Plain(|| Box::new(pod_topology_labels::PodTopologyLabels))),
+    ("PodGroupWorkloadExists", false, Missing),
+    ("NodeDeclaredFeatureValidator", false, Missing),
+    ("JobValidation", false, Missing),
+    ("PodResizeValidator", true, Plain(|| Box::new(pod_resize::PodResizeValidator))),
+    // Those that ask others, that count, and that refuse all come last.
+    ("MutatingAdmissionPolicy", false, Missing),
+    ("MutatingAdmissionWebhook", true, Plain(|| Box::new(webhook::MutatingAdmissionWebhook::default()))),
+    ("ValidatingAdmissionPolicy", false, Missing),
+    ("ValidatingAdmissionWebhook", true, Plain(|| Box::new(webhook::ValidatingAdmissionWebhook::default()))),
+    ("ResourceQuota", true, Told(resource_quota::ResourceQuota::new)),
+    ("AlwaysDeny", false, Plain(|| Box::new(always::AlwaysDeny))),
+];
 
 /// Which plugins are switched on and off, beyond the defaults.
 #[derive(Debug, Clone, Default)]
@@ -139,6 +228,8 @@ pub struct Switches {
     pub enable: Vec<String>,
     /// `--disable-admission-plugins`.
     pub disable: Vec<String>,
+    /// What `--admission-control-config-file` says.
+    pub configuration: Configuration,
 }
 
 /// The plugins that are on.
@@ -150,26 +241,33 @@ impl Admission {
     /// The default plugins, with these switched on and off.
     ///
     /// # Errors
-    /// A name that no plugin has, or that is switched both ways.
+    /// A name that no plugin has, or that is switched both ways; a plugin that is not there, or whose configuration it
+    /// does not understand.
     pub fn new(switches: &Switches) -> Result<Self, String> {
-        let all = all();
-        let known: BTreeSet<&str> = all.iter().map(|(plugin, _)| plugin.name()).collect();
-        for name in switches.enable.iter().chain(&switches.disable) {
-            if !known.contains(name.as_str()) {
-                let known: Vec<&str> = known.into_iter().collect();
-                return Err(format!("there is no admission plugin {name:?}; there are {}", known.join(", ")));
-            }
+        let known = |name: &str| ALL.iter().any(|(known, ..)| *known == name);
+        let all_names = || ALL.iter().map(|(name, ..)| *name).collect::<BTreeSet<_>>();
+        let listed = switches.enable.iter().chain(&switches.disable).map(String::as_str);
+        if let Some(name) = listed.chain(switches.configuration.names()).find(|name| !known(name)) {
+            let known: Vec<&str> = all_names().into_iter().collect();
+            return Err(format!("there is no admission plugin {name:?}; there are {}", known.join(", ")));
         }
         if let Some(both) = switches.enable.iter().find(|name| switches.disable.contains(name)) {
             return Err(format!("the admission plugin {both:?} is both enabled and disabled"));
         }
-        let has = |list: &[String], plugin: &dyn Plugin| list.iter().any(|name| name == plugin.name());
-        let on = |plugin: &dyn Plugin, by_default: bool| {
-            !has(&switches.disable, plugin) && (by_default || has(&switches.enable, plugin))
-        };
-        let plugins =
-            all.into_iter().filter(|(plugin, default)| on(&**plugin, *default)).map(|(plugin, _)| plugin);
-        Ok(Self { plugins: plugins.collect() })
+        let has = |list: &[String], name: &str| list.iter().any(|listed| listed == name);
+        let mut plugins = Vec::new();
+        for (name, by_default, make) in ALL {
+            if has(&switches.disable, name) || !(*by_default || has(&switches.enable, name)) {
+                continue;
+            }
+            plugins.push(match make {
+                Plain(make) => make(),
+                Told(make) => make(switches.configuration.of(name))
+                    .map_err(|why| format!("the configuration of the admission plugin {name}: {why}"))?,
+                Missing => return Err(format!("the admission plugin {name} is not implemented")),
+            });
+        }
+        Ok(Self { plugins })
     }
 
     /// Lets each plugin change what is written; a second time if webhooks or policies changed something, so that
@@ -210,7 +308,9 @@ mod tests {
 
     fn names(enable: &[&str], disable: &[&str]) -> Result<Vec<&'static str>, String> {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        let admission = Admission::new(&Switches { enable: list(enable), disable: list(disable) })?;
+        let configuration = Configuration::default();
+        let admission =
+            Admission::new(&Switches { enable: list(enable), disable: list(disable), configuration })?;
         Ok(admission.plugins.iter().map(|plugin| plugin.name()).collect())
     }
 
@@ -225,5 +325,17 @@ mod tests {
             names(&["Prioritty"], &[]).unwrap_err().contains("there is no admission plugin \"Prioritty\"")
         );
         assert!(names(&["Priority"], &["Priority"]).unwrap_err().contains("both enabled and disabled"));
+        let missing = "the admission plugin ImagePolicyWebhook is not implemented";
+        assert_eq!(names(&["ImagePolicyWebhook"], &[]).unwrap_err(), missing);
+        assert_eq!(names(&[], &["ImagePolicyWebhook"]).unwrap(), default);
+    }
+
+    #[test]
+    fn every_plugin_has_the_name_that_it_is_switched_by() {
+        let wanted: Vec<&str> =
+            ALL.iter().filter(|(.., make)| !matches!(make, Missing)).map(|(name, ..)| *name).collect();
+        // This one cannot do without being told.
+        let wanted: Vec<&str> = wanted.into_iter().filter(|name| *name != "EventRateLimit").collect();
+        assert_eq!(names(&wanted, &[]).unwrap(), wanted);
     }
 }

@@ -115,6 +115,30 @@ impl Call {
         Some(item.object(cache.kind(), &cache.kind().stored().name))
     }
 
+    /// What the server itself writes while it answers this call, in the same namespace if that kind has one.
+    pub fn of_server(&self, group: &str, resource: &str, name: &str, subresource: &str) -> Option<Self> {
+        let registry = self.app.registry.load_full();
+        let kind = self.app.cache.find(group, resource)?.kind().clone();
+        let version = kind.stored().name.clone();
+        registry.resource(group, &version, resource)?;
+        let mut call = self.clone();
+        call.info = RequestInfo {
+            is_resource: true,
+            verb: "patch".into(),
+            group: group.into(),
+            version: version.clone(),
+            namespace: if kind.namespaced { self.info.namespace.clone() } else { String::new() },
+            resource: resource.into(),
+            subresource: subresource.into(),
+            name: name.into(),
+            ..RequestInfo::default()
+        };
+        call.query = Query::default();
+        "kube-apiserver".clone_into(&mut call.manager);
+        (call.kind, call.version, call.admitted) = (kind, version, true);
+        Some(call)
+    }
+
     /// 404 for this call's object.
     pub fn not_found(&self) -> Status {
         Status::not_found(&self.kind.group, &self.kind.plural, self.name())

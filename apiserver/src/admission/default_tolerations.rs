@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use skiff_api::status::Status;
 
-use super::{Operation, Plugin, Review};
+use super::{Plugin, Review};
 
 pub struct DefaultTolerationSeconds;
 
@@ -14,7 +14,7 @@ impl Plugin for DefaultTolerationSeconds {
     }
 
     fn mutates(&self, review: &Review<'_>) -> bool {
-        review.is(Operation::Create, "", "pods", "")
+        review.writes("", "pods", "")
     }
 
     async fn mutate(&self, review: &Review<'_>, pod: &mut Value) -> Result<(), Status> {

@@ -1,5 +1,9 @@
 //! ServiceAccount: gives a pod its service account, and that account's token.
 
+mod secrets;
+
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use skiff_api::meta;
 use skiff_api::status::Status;
@@ -9,6 +13,11 @@ use super::{Operation, Plugin, Review};
 const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Projected tokens live a little over an hour and are renewed before.
 const TOKEN_LIFE_S: u64 = 3607;
+const DEFAULT: &str = "default";
+/// How long a pod waits for the account that a controller makes in every new namespace.
+const PATIENCE: Duration = Duration::from_secs(1);
+const MIRROR: &str = "kubernetes.io/config.mirror";
+const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 
 pub struct ServiceAccount;
 
@@ -22,40 +31,96 @@ impl Plugin for ServiceAccount {
         review.is(Operation::Create, "", "pods", "")
     }
 
+    fn validates(&self, review: &Review<'_>) -> bool {
+        review.is(Operation::Create, "", "pods", "")
+            || review.is(Operation::Update, "", "pods", "ephemeralcontainers")
+    }
+
     async fn mutate(&self, review: &Review<'_>, pod: &mut Value) -> Result<(), Status> {
-        let call = review.call;
-        if meta::annotations(pod).any(|(key, _)| key == "kubernetes.io/config.mirror") {
-            return Ok(());
+        if is_mirror(pod) {
+            return self.validate(review, pod).await;
         }
         let spec = &mut pod["spec"];
-        let mut account = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
-        if account.is_empty() {
-            "default".clone_into(&mut account);
-        }
-        spec["serviceAccountName"] = account.as_str().into();
-        spec["serviceAccount"] = account.as_str().into();
-        let Some(found) = call.find("", "serviceaccounts", call.namespace(), &account) else {
-            let why = format!(
-                "error looking up service account {}/{account}: serviceaccount {account:?} not found",
-                call.namespace()
-            );
-            return Err(Status::forbidden("", "pods", meta::name(pod), &why));
-        };
+        let name =
+            spec["serviceAccountName"].as_str().filter(|name| !name.is_empty()).unwrap_or(DEFAULT).to_owned();
+        spec["serviceAccountName"] = name.as_str().into();
+        spec["serviceAccount"] = name.as_str().into();
+        let account = account_of(review, pod).await?;
         let spec = &mut pod["spec"];
         if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty)
-            && found["imagePullSecrets"].as_array().is_some_and(|list| !list.is_empty())
+            && account["imagePullSecrets"].as_array().is_some_and(|list| !list.is_empty())
         {
-            spec["imagePullSecrets"] = found["imagePullSecrets"].clone();
+            spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
         }
         let wanted = spec["automountServiceAccountToken"]
             .as_bool()
-            .or(found["automountServiceAccountToken"].as_bool())
+            .or(account["automountServiceAccountToken"].as_bool())
             .unwrap_or(true);
         if wanted {
             mount_token(spec);
         }
-        Ok(())
+        self.validate(review, pod).await
     }
+
+    async fn validate(&self, review: &Review<'_>, pod: &Value) -> Result<(), Status> {
+        let added = review.operation == Operation::Update;
+        if is_mirror(pod) && !added {
+            return secrets::mirror(pod).map_err(|why| review.forbidden(pod, why));
+        }
+        let account = account_of(review, pod).await?;
+        if !enforces(&account) {
+            return Ok(());
+        }
+        match secrets::check(pod, &account, added) {
+            Ok(()) => Ok(()),
+            // As upstream, without the frame.
+            Err(why) if added => Err(Status::new(500, "", why)),
+            Err(why) => Err(review.forbidden(pod, &why)),
+        }
+    }
+}
+
+fn is_mirror(pod: &Value) -> bool {
+    meta::annotations(pod).any(|(key, _)| key == MIRROR)
+}
+
+/// Whether pods of an account may use only the secrets that the account names.
+fn enforces(account: &Value) -> bool {
+    let said = meta::annotations(account).find(|(key, _)| *key == ENFORCE);
+    said.is_some_and(|(_, text)| matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True"))
+}
+
+/// The account that a pod names.
+async fn account_of(review: &Review<'_>, pod: &Value) -> Result<Value, Status> {
+    let name = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+    let namespace = review.call.namespace();
+    if name.is_empty() {
+        let why = format!("no service account specified for pod {namespace}/{}", meta::name(pod));
+        return Err(review.forbidden(pod, &why));
+    }
+    if let Some(found) = review.find_now("", "serviceaccounts", namespace, name).await? {
+        return Ok(found);
+    }
+    if name == DEFAULT
+        && let Some(cache) = review.call.app.cache.find("", "serviceaccounts")
+    {
+        let mut changes = cache.subscribe();
+        let coming = async {
+            loop {
+                changes.borrow_and_update();
+                if let Some(found) = review.call.find("", "serviceaccounts", namespace, name) {
+                    return Some(found);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        if let Ok(Some(found)) = tokio::time::timeout(PATIENCE, coming).await {
+            return Ok(found);
+        }
+    }
+    let why =
+        format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
+    Err(review.forbidden(pod, &why))
 }
 
 fn mount_token(spec: &mut Value) {

@@ -122,18 +122,9 @@ fn is_unguarded(budget: &Value, pod: &Value) -> bool {
 
 /// Takes one disruption out of a budget.
 async fn take(call: &Call, budget: &Value, dry_run: bool) -> Result<(), Status> {
-    let registry = call.app.registry.load_full();
-    let kind = registry.resource(POLICY, "v1", BUDGETS).ok_or_else(Status::no_such_path)?;
-    let mut target = call.for_name(meta::name(budget));
-    target.kind = kind.clone();
-    target.version = "v1".into();
-    target.info.group = POLICY.into();
-    target.info.resource = BUDGETS.into();
-    target.info.subresource = "status".into();
-    target.info.verb = "patch".into();
+    let mut target =
+        call.of_server(POLICY, BUDGETS, meta::name(budget), "status").ok_or_else(Status::no_such_path)?;
     target.context.dry_run = dry_run;
-    target.admitted = true;
-    "kube-apiserver".clone_into(&mut target.manager);
     let now = write::time(call.context.now);
     write::change(&target, Owners::Tracked, |budget: &Value| {
         allows(budget)?;
