@@ -7,6 +7,7 @@ mod custom_resource_definition;
 mod endpoint_slice;
 mod ingress;
 mod lease;
+mod limits;
 mod metadata;
 mod namespace;
 mod node;
@@ -67,6 +68,8 @@ pub fn of(kind: &Kind) -> &'static dyn Strategy {
         ("policy", "PodDisruptionBudget") => &policy::Budget,
         ("networking.k8s.io", "NetworkPolicy") => &policy::Network,
         ("networking.k8s.io", "Ingress") => &ingress::Ingress,
+        ("", "LimitRange") => &limits::Limits,
+        ("", "ResourceQuota") => &limits::Quota,
         ("scheduling.k8s.io", "PriorityClass") => &policy::Priority,
         ("", "PodTemplate") => &policy::Template,
         (crate::custom::GROUP, "CustomResourceDefinition") => {

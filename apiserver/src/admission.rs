@@ -3,7 +3,7 @@
 //!
 //! A request meets the chain twice: [`Admission::mutate`] before the server fills in what is its own to
 //! decide, [`Admission::validate`] when the object is as it would be stored. Plugins run in the order of
-//! the table here, which is upstream's (`pkg/kubeapiserver/options/plugins.go`).
+//! [`table`], which is upstream's (`pkg/kubeapiserver/options/plugins.go`).
 
 mod always;
 mod always_pull_images;
@@ -36,6 +36,7 @@ mod runtime_class;
 mod service_account;
 mod signers;
 mod storage;
+mod table;
 mod taint_nodes;
 mod toleration;
 mod trust_bundle_attest;
@@ -49,9 +50,10 @@ use skiff_api::meta;
 use skiff_api::status::Status;
 
 use crate::app::Call;
-pub use configuration::Configuration;
 
+pub use configuration::Configuration;
 pub use reinvocation::Reinvocation;
+use table::{ALL, Make};
 
 /// What a request does to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,77 +152,6 @@ pub trait Plugin: Send + Sync {
     }
 }
 
-/// How a plugin comes to be.
-enum Make {
-    /// It needs to know nothing.
-    Plain(fn() -> Box<dyn Plugin>),
-    /// From its part of the configuration file, if that has one.
-    Told(fn(Option<&Value>) -> Result<Box<dyn Plugin>, String>),
-    /// It is upstream's and not built here.
-    Missing,
-}
-
-use Make::{Missing, Plain, Told};
-
-/// Every plugin that upstream has, in the order in which they run, and whether it is on by default.
-const ALL: &[(&str, bool, Make)] = &[
-    ("AlwaysAdmit", false, Plain(|| Box::new(always::AlwaysAdmit))),
-    ("NamespaceAutoProvision", false, Plain(|| Box::new(namespace_exists::NamespaceAutoProvision))),
-    ("NamespaceLifecycle", true, Plain(|| Box::new(namespace_lifecycle::NamespaceLifecycle::default()))),
-    ("NamespaceExists", false, Plain(|| Box::new(namespace_exists::NamespaceExists))),
-    (
-        "LimitPodHardAntiAffinityTopology",
-        false,
-        Plain(|| Box::new(anti_affinity::LimitPodHardAntiAffinityTopology)),
-    ),
-    ("LimitRanger", true, Plain(|| Box::new(limit_ranger::LimitRanger))),
-    ("ServiceAccount", true, Plain(|| Box::new(service_account::ServiceAccount))),
-    ("NodeRestriction", true, Plain(|| Box::new(node_restriction::NodeRestriction))),
-    ("TaintNodesByCondition", true, Plain(|| Box::new(taint_nodes::TaintNodesByCondition))),
-    ("AlwaysPullImages", false, Plain(|| Box::new(always_pull_images::AlwaysPullImages))),
-    ("ImagePolicyWebhook", false, Missing),
-    ("PodSecurity", true, Told(pod_security::PodSecurity::new)),
-    ("PodNodeSelector", false, Told(pod_node_selector::PodNodeSelector::new)),
-    ("Priority", true, Plain(|| Box::new(priority::Priority))),
-    ("DefaultTolerationSeconds", true, Plain(|| Box::new(default_tolerations::DefaultTolerationSeconds))),
-    ("PodTolerationRestriction", false, Told(pod_toleration_restriction::PodTolerationRestriction::new)),
-    ("EventRateLimit", false, Told(event_rate_limit::EventRateLimit::new)),
-    (
-        "ExtendedResourceToleration",
-        false,
-        Plain(|| Box::new(extended_resource_toleration::ExtendedResourceToleration)),
-    ),
-    ("DefaultStorageClass", true, Plain(|| Box::new(default_class::DefaultStorageClass))),
-    ("StorageObjectInUseProtection", true, Plain(|| Box::new(storage::StorageObjectInUseProtection))),
-    // On by default upstream, behind gates that are off.
-    ("PodGroupProtection", false, Missing),
-    (
-        "OwnerReferencesPermissionEnforcement",
-        false,
-        Plain(|| Box::new(owner_references::OwnerReferencesPermissionEnforcement)),
-    ),
-    ("PersistentVolumeClaimResize", true, Plain(|| Box::new(storage::PersistentVolumeClaimResize))),
-    ("RuntimeClass", true, Plain(|| Box::new(runtime_class::RuntimeClass))),
-    ("CertificateApproval", true, Plain(|| Box::new(certificate_approval::CertificateApproval))),
-    ("CertificateSigning", true, Plain(|| Box::new(certificate_signing::CertificateSigning))),
-    ("ClusterTrustBundleAttest", true, Plain(|| Box::new(trust_bundle_attest::ClusterTrustBundleAttest))),
-    ("CertificateSubjectRestriction", true, Plain(|| Box::new(certificate_subject::CertificateSubjectRestriction))),
-    ("DefaultIngressClass", true, Plain(|| Box::new(default_class::DefaultIngressClass))),
-    ("DenyServiceExternalIPs", false, Plain(|| Box::new(external_ips::DenyServiceExternalIPs))),
-    ("PodTopologyLabels", true, Plain(|| Box::new(pod_topology_labels::PodTopologyLabels))),
-    ("PodGroupWorkloadExists", false, Missing),
-    ("NodeDeclaredFeatureValidator", false, Missing),
-    ("JobValidation", false, Missing),
-    ("PodResizeValidator", true, Plain(|| Box::new(pod_resize::PodResizeValidator))),
-    // Those that ask others, that count, and that refuse all come last.
-    ("MutatingAdmissionPolicy", false, Missing),
-    ("MutatingAdmissionWebhook", true, Plain(|| Box::new(webhook::MutatingAdmissionWebhook::default()))),
-    ("ValidatingAdmissionPolicy", false, Missing),
-    ("ValidatingAdmissionWebhook", true, Plain(|| Box::new(webhook::ValidatingAdmissionWebhook::default()))),
-    ("ResourceQuota", true, Told(resource_quota::ResourceQuota::new)),
-    ("AlwaysDeny", false, Plain(|| Box::new(always::AlwaysDeny))),
-];
-
 /// Which plugins are switched on and off, beyond the defaults.
 #[derive(Debug, Clone, Default)]
 pub struct Switches {
@@ -261,10 +192,10 @@ impl Admission {
                 continue;
             }
             plugins.push(match make {
-                Plain(make) => make(),
-                Told(make) => make(switches.configuration.of(name))
+                Make::Plain(make) => make(),
+                Make::Told(make) => make(switches.configuration.of(name))
                     .map_err(|why| format!("the configuration of the admission plugin {name}: {why}"))?,
-                Missing => return Err(format!("the admission plugin {name} is not implemented")),
+                Make::Missing => return Err(format!("the admission plugin {name} is not implemented")),
             });
         }
         Ok(Self { plugins })
@@ -333,7 +264,7 @@ mod tests {
     #[test]
     fn every_plugin_has_the_name_that_it_is_switched_by() {
         let wanted: Vec<&str> =
-            ALL.iter().filter(|(.., make)| !matches!(make, Missing)).map(|(name, ..)| *name).collect();
+            ALL.iter().filter(|(.., make)| !matches!(make, Make::Missing)).map(|(name, ..)| *name).collect();
         // This one cannot do without being told.
         let wanted: Vec<&str> = wanted.into_iter().filter(|name| *name != "EventRateLimit").collect();
         assert_eq!(names(&wanted, &[]).unwrap(), wanted);

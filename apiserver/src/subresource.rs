@@ -87,6 +87,12 @@ async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Sta
         }
         let mut pod = pod.clone();
         pod["spec"]["nodeName"] = node.as_str().into();
+        // The node's zone among them.
+        for field in ["annotations", "labels"] {
+            for (key, value) in binding["metadata"][field].as_object().into_iter().flatten() {
+                pod["metadata"][field][key] = value.clone();
+            }
+        }
         let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.retain(|condition| condition["type"] != "PodScheduled");
         conditions.push(json!({

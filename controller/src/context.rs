@@ -4,7 +4,8 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Secret, Service,
+    ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     /// Only those of nodes.
     pub node_leases: View<Lease>,
     pub signing_requests: View<CertificateSigningRequest>,
+    pub quotas: View<ResourceQuota>,
 }
 
 impl Context {
@@ -65,6 +67,7 @@ impl Context {
             root_cas: View::spawn(Api::all(client.clone()), root_cas, stop()),
             node_leases: View::spawn(Api::namespaced(client.clone(), crate::nodelife::LEASES), all(), stop()),
             signing_requests: View::spawn(Api::all(client.clone()), all(), stop()),
+            quotas: View::spawn(Api::all(client.clone()), all(), stop()),
             config,
             client,
             shutdown,

@@ -22,6 +22,7 @@ mod nodelife;
 mod per_namespace;
 mod podgc;
 mod pods;
+mod quota;
 mod replicaset;
 mod resources;
 mod rootca;
@@ -79,6 +80,7 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
             taint::run(context.clone()),
             ipam::run(context.clone()),
             podgc::run(context.clone()),
+            quota::run(context.clone()),
             certificates::approve::run(context.clone()),
             certificates::sign::run(context.clone()),
             certificates::clean::run(context.clone()),

@@ -80,6 +80,9 @@ pub struct Server {
     /// Default admission plugins to switch off.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    /// A file that configures admission plugins, an AdmissionConfiguration.
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
     #[command(flatten)]
     pub authentication: authentication::Authentication,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use nix::sys::socket::{setsockopt, sockopt};
-use skiff_apiserver::admission::Switches;
+use skiff_apiserver::admission::{Configuration, Switches};
 use skiff_apiserver::app::Tolerations;
 use skiff_apiserver::{App, Config, serve};
 use skiff_storage::lock::DirLock;
@@ -113,6 +113,10 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
         admission: Switches {
             enable: server.enable_admission_plugins.clone(),
             disable: server.disable_admission_plugins.clone(),
+            configuration: match &server.admission_control_config_file {
+                Some(file) => Configuration::read(file).map_err(anyhow::Error::msg)?,
+                None => Configuration::default(),
+            },
         },
         tolerations: Tolerations {
             not_ready_s: server.default_not_ready_toleration_seconds,

@@ -167,6 +167,23 @@ impl Measure {
         }
     }
 
+    /// Whether a change of an object can change what its namespace uses.
+    pub fn differs(&self, old: &Object, new: &Object, now_s: i64) -> bool {
+        let scope = |object: &Object| match self {
+            Self::Pods => vec![object["spec"]["activeDeadlineSeconds"].clone()],
+            Self::Claims => {
+                let status = &object["status"];
+                vec![
+                    object["spec"]["volumeAttributesClassName"].clone(),
+                    status["currentVolumeAttributesClassName"].clone(),
+                    status["modifyVolumeStatus"]["targetVolumeAttributesClassName"].clone(),
+                ]
+            }
+            _ => Vec::new(),
+        };
+        scope(old) != scope(new) || self.usage(old, now_s) != self.usage(new, now_s)
+    }
+
     /// What an object must say to be counted under quotas of these.
     ///
     /// # Errors

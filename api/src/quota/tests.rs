@@ -236,6 +236,8 @@ fn what_a_namespace_uses_is_counted_from_what_is_there() {
     assert_eq!(count(40), "count/pods=3,count/widgets.example.com=2,cpu=2,pods=2");
     assert_eq!(count(41), "count/pods=3,count/widgets.example.com=2,cpu=1,pods=1");
     let used = usage(&quota, 41, |_| Some(Vec::new()));
+    let (running, done) = (pod(json!({"cpu": "1"}), json!({})), &pods[1]);
+    assert!(Measure::Pods.differs(&running, done, 0) && !Measure::Pods.differs(&running, &running, 0));
     assert_eq!(resources::show(&used), "count/pods=0,count/widgets.example.com=0,cpu=0,pods=0");
     let mut settled = quota.clone();
     settled["status"] = status(&quota, &used).expect("it is another");

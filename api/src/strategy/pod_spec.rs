@@ -3,7 +3,7 @@
 
 mod container;
 mod placement;
-mod resources;
+pub(super) mod resources;
 
 pub(super) use placement::label_selector;
 

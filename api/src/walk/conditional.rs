@@ -19,6 +19,7 @@ pub fn of(definition: &str) -> Option<fn(&mut Object)> {
         | "apps.v1.DaemonSetUpdateStrategy"
         | "apps.v1.StatefulSetUpdateStrategy" => rolling,
         "batch.v1.JobSpec" => job,
+        "core.v1.LimitRangeItem" => limits,
         "rbac.v1.RoleBinding" | "rbac.v1.ClusterRoleBinding" => subjects,
         "networking.v1.NetworkPolicySpec" => policy_types,
         _ => return None,
@@ -34,6 +35,25 @@ fn set_if_absent(map: &mut Object, key: &str, value: impl Into<Value>) {
 
 fn text<'a>(map: &'a Object, key: &str) -> &'a str {
     map.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What a container's limits and requests are by default follows from the bounds.
+fn limits(map: &mut Object) {
+    if text(map, "type") != "Container" {
+        return;
+    }
+    for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
+        let Some(given) = map.get(from).and_then(Value::as_object).cloned() else { continue };
+        let slot = map.entry(to).or_insert(Value::Null);
+        if !slot.is_object() {
+            *slot = json!({});
+        }
+        if let Some(target) = slot.as_object_mut() {
+            for (resource, amount) in given {
+                target.entry(resource).or_insert(amount);
+            }
+        }
+    }
 }
 
 /// The tag of an image; `latest` when it has neither tag nor digest.

@@ -37,6 +37,9 @@ const PODS_MAX: usize = 3000;
 /// How long that may take.
 const PODS_TIME: Duration = Duration::from_secs(1);
 
+/// What annotations of audit events begin with.
+const AUDIT: &str = "pod-security.kubernetes.io/";
+
 pub struct PodSecurity {
     settings: Settings,
 }
@@ -64,11 +67,16 @@ impl Plugin for PodSecurity {
             return self.namespace(review, object);
         }
         let call = review.call;
+        let note = |key: &str, text: &str| call.context.annotate(&format!("{AUDIT}{key}"), text);
         let exempt = |list: &[String], name: &str| list.iter().any(|one| one == name);
-        if exempt(&self.settings.namespaces, call.namespace())
-            || exempt(&self.settings.users, &call.context.user.name)
-        {
-            return Ok(());
+        for (list, name, what) in [
+            (&self.settings.namespaces, call.namespace(), "namespace"),
+            (&self.settings.users, call.context.user.name.as_str(), "user"),
+        ] {
+            if exempt(list, name) {
+                note("exempt", what);
+                return Ok(());
+            }
         }
         let template = template_of(review);
         let Some(labels) = labels_here(review).await? else {
@@ -84,6 +92,9 @@ impl Plugin for PodSecurity {
             None => policy.is_privileged(),
         };
         if errors.is_empty() && privileged {
+            if template.is_none() {
+                note("enforce-policy", "privileged:latest");
+            }
             return Ok(());
         }
         let of = match template {
@@ -96,10 +107,21 @@ impl Plugin for PodSecurity {
         }
         let class = of["spec"]["runtimeClassName"].as_str().unwrap_or_default();
         if !class.is_empty() && exempt(&self.settings.runtime_classes, class) {
+            note("exempt", "runtimeClass");
             return Ok(());
         }
+        if !errors.is_empty() {
+            let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            note("error", &format!("Failed to parse policy: {}", all.join(", ")));
+        }
         let pod = Pod { object: of, spec: &of["spec"] };
+        let noted = checks::judge(policy.audit, pod);
+        if !noted.is_empty() {
+            let said = checks::detailed(&noted);
+            note("audit-violations", &format!("would violate PodSecurity \"{}\": {said}", policy.audit));
+        }
         if template.is_none() {
+            note("enforce-policy", &policy.enforce.to_string());
             let violations = checks::judge(policy.enforce, pod);
             if !violations.is_empty() {
                 let why =

@@ -194,17 +194,21 @@ async fn settle(call: &Call, waiting: Vec<Waiting>) {
 async fn store(call: &Call, quota: &Value) -> Result<(), Status> {
     let name = meta::name(quota);
     let target = call.of_server("", "resourcequotas", name, "status").ok_or_else(Status::no_such_path)?;
-    let written = write::change(&target, Owners::Tracked, |live| {
-        if meta::resource_version(live) != meta::resource_version(quota) {
-            return Err(Status::modified("", "resourcequotas", name));
+    let written = write::change(&target, Owners::Tracked, using(quota.clone())).await?;
+    match meta::resource_version(&written).parse() {
+        Ok(revision) => call.app.cache.reach(revision).await,
+        Err(_) => Ok(()),
+    }
+}
+
+/// Gives the live quota what this one uses, if it is still the same.
+fn using(quota: Value) -> impl Fn(&Value) -> Result<Value, Status> + Send + Sync {
+    move |live| {
+        if meta::resource_version(live) != meta::resource_version(&quota) {
+            return Err(Status::modified("", "resourcequotas", meta::name(&quota)));
         }
         let mut live = live.clone();
         live["status"]["used"] = quota["status"]["used"].clone();
         Ok(live)
-    })
-    .await?;
-    match meta::resource_version(&written).parse() {
-        Ok(revision) => call.app.cache.reach(revision).await,
-        Err(_) => Ok(()),
     }
 }

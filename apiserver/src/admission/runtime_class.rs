@@ -36,6 +36,9 @@ impl Plugin for RuntimeClass {
 
     async fn mutate(&self, review: &Review<'_>, pod: &mut Value) -> Result<(), Status> {
         let Some(class) = Self::class(review, pod).await? else { return Ok(()) };
+        review.call.context.warn(
+            "spec.runtimeClassName: the overhead and scheduling of the class hold, but node agents do not look at its handler yet",
+        );
         apply(pod, &class).map_err(|why| review.forbidden(pod, &why))
     }
 

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod admission;
+mod admission_quota;
+mod admission_security;
 mod apply;
 mod audit;
 mod bad_input;

@@ -30,6 +30,7 @@ pub(super) fn start(
         ("", "endpoints") => spawn(collector, kind, context.endpoints.clone(), stop, ready),
         ("", "namespaces") => spawn(collector, kind, context.namespaces.clone(), stop, ready),
         ("", "nodes") => spawn(collector, kind, context.nodes.clone(), stop, ready),
+        ("", "resourcequotas") => spawn(collector, kind, context.quotas.clone(), stop, ready),
         ("", "serviceaccounts") => spawn(collector, kind, context.service_accounts.clone(), stop, ready),
         ("apps", "replicasets") => spawn(collector, kind, context.replica_sets.clone(), stop, ready),
         ("apps", "deployments") => spawn(collector, kind, context.deployments.clone(), stop, ready),

@@ -15,7 +15,7 @@ pub(super) fn check(spec: &Value, resources: &Value, path: &str, errors: &mut Ve
     for of in ["limits", "requests"] {
         for (resource, amount) in resources[of].as_object().into_iter().flatten() {
             let at = format!("{path}.{of}[{resource}]");
-            resource_name(resource, &at, errors);
+            container_resource(resource, &at, errors);
             let Some(quantity) = amount.as_str().and_then(Quantity::parse) else { continue };
             if quantity.is_negative() {
                 let why = "must be greater than or equal to 0";
@@ -55,7 +55,8 @@ fn shared(resource: &str) -> bool {
     !resource.starts_with("hugepages-") && (!resource.contains('/') || resource.contains("kubernetes.io/"))
 }
 
-fn resource_name(resource: &str, at: &str, errors: &mut Vec<FieldError>) {
+/// What containers may ask for.
+pub(in crate::strategy) fn container_resource(resource: &str, at: &str, errors: &mut Vec<FieldError>) {
     let whys = name::qualified(resource);
     if !whys.is_empty() {
         errors.extend(whys.into_iter().map(|why| FieldError::invalid(at, resource, why)));
