@@ -4,11 +4,8 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Secret, Service,
-    ServiceAccount,
-};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::rbac::v1::ClusterRole;
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+    ResourceQuota, Secret, Service, ServiceAccount,
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::runtime::watcher;
 use serde::Serialize;
@@ -43,6 +40,9 @@ pub(crate) struct Context {
     pub node_leases: View<Lease>,
     pub signing_requests: View<CertificateSigningRequest>,
     pub quotas: View<ResourceQuota>,
+    pub claims: View<PersistentVolumeClaim>,
+    pub volumes: View<PersistentVolume>,
+    pub attribute_classes: View<VolumeAttributesClass>,
 }
 
 impl Context {
@@ -68,6 +68,9 @@ impl Context {
             node_leases: View::spawn(Api::namespaced(client.clone(), crate::nodelife::LEASES), all(), stop()),
             signing_requests: View::spawn(Api::all(client.clone()), all(), stop()),
             quotas: View::spawn(Api::all(client.clone()), all(), stop()),
+            claims: View::spawn(Api::all(client.clone()), all(), stop()),
+            volumes: View::spawn(Api::all(client.clone()), all(), stop()),
+            attribute_classes: View::spawn(Api::all(client.clone()), all(), stop()),
             config,
             client,
             shutdown,

@@ -22,6 +22,7 @@ mod nodelife;
 mod per_namespace;
 mod podgc;
 mod pods;
+mod protection;
 mod quota;
 mod replicaset;
 mod resources;
@@ -81,6 +82,7 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
             ipam::run(context.clone()),
             podgc::run(context.clone()),
             quota::run(context.clone()),
+            protection::run(context.clone()),
             certificates::approve::run(context.clone()),
             certificates::sign::run(context.clone()),
             certificates::clean::run(context.clone()),

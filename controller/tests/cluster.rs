@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, ResourceQuota,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -249,6 +250,68 @@ async fn a_replication_controller_keeps_its_pods_beside_a_set_of_its_name() {
     cluster.api::<ReplicationController>().delete("web", &DeleteParams::background()).await.unwrap();
     let left = until(cluster.api::<Pod>(), "the set's pod alone", |found| found.len() == 1).await;
     assert_eq!(owners(&left), ["ReplicaSet"]);
+}
+
+#[tokio::test]
+async fn a_quota_says_what_is_there_and_follows_what_goes() {
+    let cluster = Cluster::start(Config { leader_elect: false, ..Config::default() }).await;
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "9", "requests.cpu": "4", "configmaps": "5"}}});
+    let pod = |name: &str| {
+        json!({"metadata": {"name": name, "namespace": "default"}, "spec": {
+            "containers": [{"name": "c", "resources": {"requests": {"cpu": "500m"}}}]}})
+    };
+    for name in ["a", "b", "c"] {
+        cluster.create::<Pod>(Some("default"), pod(name)).await;
+    }
+    cluster.create::<ConfigMap>(Some("default"), json!({"metadata": {"name": "m"}})).await;
+    cluster.create::<ResourceQuota>(Some("default"), quota).await;
+    let used = |found: &[ResourceQuota], name: &str| {
+        let status = found.first()?.status.clone()?;
+        status.used?.get(name).map(|amount| amount.0.clone())
+    };
+    let is = |wanted: [&'static str; 3]| {
+        move |found: &[ResourceQuota]| {
+            let names = ["pods", "requests.cpu", "configmaps"];
+            names.iter().zip(wanted).all(|(name, wanted)| used(found, name).as_deref() == Some(wanted))
+        }
+    };
+    let quotas: Api<ResourceQuota> = cluster.api();
+    until(quotas.clone(), "the first count", is(["3", "1500m", "1"])).await;
+    let pods: Api<Pod> = cluster.api();
+    pods.delete("a", &DeleteParams::default()).await.unwrap();
+    until(quotas.clone(), "one less", is(["2", "1", "1"])).await;
+    let done = json!({"status": {"phase": "Succeeded"}});
+    pods.patch_status("b", &PatchParams::default(), &Patch::Merge(&done)).await.unwrap();
+    until(quotas.clone(), "one that has ended", is(["1", "500m", "1"])).await;
+    cluster.api::<ConfigMap>().delete("m", &DeleteParams::default()).await.unwrap();
+    until(quotas.clone(), "no map", is(["1", "500m", "0"])).await;
+    let more = json!({"spec": {"hard": {"secrets": null, "pods": "10"}}});
+    quotas.patch("q", &PatchParams::default(), &Patch::Merge(&more)).await.unwrap();
+    until(quotas, "the new limit", |found| {
+        let hard = found.first().and_then(|quota| quota.status.clone()?.hard);
+        hard.is_some_and(|hard| hard["pods"].0 == "10")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_in_use_stays_until_it_is_not() {
+    let cluster = Cluster::start(Config { leader_elect: false, ..Config::default() }).await;
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"]}});
+    cluster.create::<PersistentVolumeClaim>(Some("default"), claim).await;
+    let claims: Api<PersistentVolumeClaim> = cluster.api();
+    until(claims.clone(), "the finalizer", |found| {
+        found[0].metadata.finalizers.as_ref().is_some_and(|list| list == &["kubernetes.io/pvc-protection"])
+    })
+    .await;
+    let pod = json!({"metadata": {"name": "p", "namespace": "default"}, "spec": {"nodeName": "n", "containers": [{"name": "x"}],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}});
+    cluster.create::<Pod>(Some("default"), pod).await;
+    claims.delete("c", &DeleteParams::default()).await.unwrap();
+    let held = claims.get("c").await.unwrap();
+    assert!(held.metadata.deletion_timestamp.is_some());
+    cluster.api::<Pod>().delete("p", &DeleteParams::default()).await.unwrap();
+    until(claims, "the end of it", |found| found.is_empty()).await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// (group and version, plural, kind, namespaced)
-const KINDS: [(&str, &str, &str, bool); 13] = [
+const KINDS: [(&str, &str, &str, bool); 17] = [
     ("v1", "pods", "Pod", true),
     ("v1", "services", "Service", true),
     ("v1", "endpoints", "Endpoints", true),
@@ -26,6 +26,10 @@ const KINDS: [(&str, &str, &str, bool); 13] = [
     ("v1", "events", "Event", true),
     ("v1", "namespaces", "Namespace", false),
     ("v1", "nodes", "Node", false),
+    ("v1", "resourcequotas", "ResourceQuota", true),
+    ("v1", "persistentvolumeclaims", "PersistentVolumeClaim", true),
+    ("v1", "persistentvolumes", "PersistentVolume", false),
+    ("storage.k8s.io/v1", "volumeattributesclasses", "VolumeAttributesClass", false),
     ("v1", "replicationcontrollers", "ReplicationController", true),
     ("apps/v1", "replicasets", "ReplicaSet", true),
     ("apps/v1", "deployments", "Deployment", true),

@@ -107,6 +107,8 @@ async fn what_kubernetes_stored_is_served_and_can_be_changed() {
     let mut stored = pod("p");
     stored["metadata"]["namespace"] = "default".into();
     stored["metadata"]["uid"] = "u".into();
+    // A write would add the default ones.
+    stored["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
     let schema = schema::definition("io.k8s.api.core.v1.Pod").unwrap();
     walk::default(schema, &mut stored);
     walk::normalise(schema, &mut stored);

@@ -30,6 +30,11 @@ pub(super) fn start(
         ("", "endpoints") => spawn(collector, kind, context.endpoints.clone(), stop, ready),
         ("", "namespaces") => spawn(collector, kind, context.namespaces.clone(), stop, ready),
         ("", "nodes") => spawn(collector, kind, context.nodes.clone(), stop, ready),
+        ("", "persistentvolumeclaims") => spawn(collector, kind, context.claims.clone(), stop, ready),
+        ("", "persistentvolumes") => spawn(collector, kind, context.volumes.clone(), stop, ready),
+        ("storage.k8s.io", "volumeattributesclasses") => {
+            spawn(collector, kind, context.attribute_classes.clone(), stop, ready)
+        }
         ("", "resourcequotas") => spawn(collector, kind, context.quotas.clone(), stop, ready),
         ("", "serviceaccounts") => spawn(collector, kind, context.service_accounts.clone(), stop, ready),
         ("apps", "replicasets") => spawn(collector, kind, context.replica_sets.clone(), stop, ready),

@@ -26,6 +26,7 @@ use crate::resources::discover;
 enum Source {
     Pods,
     Services,
+    Claims,
     /// As they are.
     Whole(View<DynamicObject>),
     /// How many there are: what is in them does not matter.
@@ -52,6 +53,7 @@ impl Sources {
             Some(match &source {
                 Source::Pods => list(&self.context.pods, namespace).await,
                 Source::Services => list(&self.context.services, namespace).await,
+                Source::Claims => list(&self.context.claims, namespace).await,
                 Source::Whole(view) => list(view, namespace).await,
                 Source::Counted(view) => {
                     view.synced().await;
@@ -72,6 +74,7 @@ impl Sources {
         let source = match measure {
             Measure::Pods => Source::Pods,
             Measure::Services => Source::Services,
+            Measure::Claims => Source::Claims,
             _ => {
                 let id = measure.kind();
                 let kinds = discover(&context.client).await?;
@@ -93,6 +96,7 @@ impl Sources {
         match &source {
             Source::Pods => self.notice(measure, &context.pods),
             Source::Services => self.notice(measure, &context.services),
+            Source::Claims => self.notice(measure, &context.claims),
             Source::Whole(view) => self.notice(measure, view),
             Source::Counted(view) => self.notice(measure, view),
         }
