@@ -135,9 +135,7 @@ impl Measure {
             Self::Claims => {
                 let by_class =
                     |of: &&str| name.strip_suffix(*of).is_some_and(|before| before.ends_with(BY_CLASS));
-                name == "count/persistentvolumeclaims"
-                    || CLAIM.contains(&name)
-                    || CLAIM.iter().any(|of| by_class(of))
+                name == "count/persistentvolumeclaims" || CLAIM.contains(&name) || CLAIM.iter().any(by_class)
             }
             Self::DeviceClaims => {
                 name == "count/resourceclaims.resource.k8s.io" || name.ends_with(BY_DEVICE_CLASS)

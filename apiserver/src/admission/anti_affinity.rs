@@ -22,13 +22,16 @@ impl Plugin for LimitPodHardAntiAffinityTopology {
     async fn validate(&self, review: &Review<'_>, pod: &Value) -> Result<(), Status> {
         let anti = &pod["spec"]["affinity"]["podAntiAffinity"];
         let terms = anti["requiredDuringSchedulingIgnoredDuringExecution"].as_array();
-        let keys = terms.into_iter().flatten().map(|term| term["topologyKey"].as_str().unwrap_or_default());
-        for key in keys.filter(|key| *key != NODE) {
-            let why = format!(
-                "affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey {key} but only key {NODE} is allowed"
-            );
-            return Err(review.forbidden(pod, &why));
+        let mut keys =
+            terms.into_iter().flatten().map(|term| term["topologyKey"].as_str().unwrap_or_default());
+        match keys.find(|key| *key != NODE) {
+            None => Ok(()),
+            Some(key) => {
+                let why = format!(
+                    "affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey {key} but only key {NODE} is allowed"
+                );
+                Err(review.forbidden(pod, &why))
+            }
         }
-        Ok(())
     }
 }

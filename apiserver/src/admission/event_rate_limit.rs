@@ -39,7 +39,7 @@ struct Bucket {
 }
 
 impl EventRateLimit {
-    pub fn new(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
+    pub fn make(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
         let told = told.ok_or("it has no limits; name some with --admission-control-config-file")?;
         configuration::check_kind(told, GROUP, &["v1alpha1"], "Configuration")?;
         let limits = told["limits"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -164,9 +164,9 @@ mod tests {
     fn it_needs_limits_that_make_sense() {
         let refused = |limits: Value| {
             let told = json!({"apiVersion": "eventratelimit.admission.k8s.io/v1alpha1", "kind": "Configuration", "limits": limits});
-            EventRateLimit::new(Some(&told)).err().unwrap_or_default()
+            EventRateLimit::make(Some(&told)).err().unwrap_or_default()
         };
-        assert!(EventRateLimit::new(None).is_err());
+        assert!(EventRateLimit::make(None).is_err());
         assert!(refused(json!([])).contains("must not be empty"));
         assert!(refused(json!([{"type": "X", "qps": 1, "burst": 1}])).contains("limits[0].type"));
         assert!(refused(json!([{"type": "User", "qps": 1}])).contains("limits[0].burst"));

@@ -83,7 +83,7 @@ impl Plugin for OwnerReferencesPermissionEnforcement {
                 resource: &kind.plural,
                 name: text("name"),
                 namespace: if kind.namespaced { call.namespace() } else { "" },
-                ..everything.clone()
+                ..everything
             };
             if let Some(reason) = refused(call.app.authorizer.authorize(&asked)) {
                 let why = format!(

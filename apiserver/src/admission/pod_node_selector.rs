@@ -20,7 +20,7 @@ pub struct PodNodeSelector {
 }
 
 impl PodNodeSelector {
-    pub fn new(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
+    pub fn make(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
         let map = told.and_then(|told| told["podNodeSelectorPluginConfig"].as_object());
         let read = |(namespace, text): (&String, &Value)| {
             Ok((namespace.clone(), labels(text.as_str().unwrap_or_default())?))

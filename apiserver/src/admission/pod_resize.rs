@@ -50,9 +50,8 @@ fn judge(pod: &Value, node: &Value) -> Result<(), (&'static str, String)> {
     let asked = Sum { with_overhead: true, with_pod_huge_pages: true, ..Sum::default() }.requests(pod);
     let amount = |list: &ResourceList, name: &str| list.get(name).copied().unwrap_or(Quantity::count(0));
     let mut short = Vec::new();
-    let measures: [(&str, fn(&Quantity) -> i128); 2] =
-        [("cpu", Quantity::millis), ("memory", Quantity::value)];
-    for (name, number) in measures {
+    for name in ["cpu", "memory"] {
+        let number = |amount: &Quantity| if name == "cpu" { amount.millis() } else { amount.value() };
         let (wanted, most) = (amount(&asked, name), amount(&allocatable, name));
         if wanted > most {
             short.push(format!("{name}, requested: {}, allocatable: {}", number(&wanted), number(&most)));

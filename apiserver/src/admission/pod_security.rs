@@ -45,7 +45,7 @@ pub struct PodSecurity {
 }
 
 impl PodSecurity {
-    pub fn new(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
+    pub fn make(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
         Ok(Box::new(Self { settings: Settings::read(told)? }))
     }
 }

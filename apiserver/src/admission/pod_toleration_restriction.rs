@@ -16,7 +16,7 @@ pub struct PodTolerationRestriction {
 }
 
 impl PodTolerationRestriction {
-    pub fn new(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
+    pub fn make(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
         if let Some(told) = told {
             configuration::check_kind(told, GROUP, &["v1alpha1"], "Configuration")?;
         }

@@ -50,7 +50,7 @@ enum Verdict {
 }
 
 impl ResourceQuota {
-    pub fn new(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
+    pub fn make(told: Option<&Value>) -> Result<Box<dyn Plugin>, String> {
         let mut limited = Vec::new();
         if let Some(told) = told {
             let (group, versions) = ("apiserver.config.k8s.io", ["v1"]);

@@ -10,12 +10,15 @@ use super::{
     resource_quota, runtime_class, service_account, storage, taint_nodes, trust_bundle_attest, webhook,
 };
 
+/// A plugin, or what it does not understand.
+type Made = Result<Box<dyn Plugin>, String>;
+
 /// How a plugin comes to be.
 pub(super) enum Make {
     /// It needs to know nothing.
     Plain(fn() -> Box<dyn Plugin>),
     /// From its part of the configuration file, if that has one.
-    Told(fn(Option<&Value>) -> Result<Box<dyn Plugin>, String>),
+    Told(fn(Option<&Value>) -> Made),
     /// It is upstream's and not built here.
     Missing,
 }
@@ -39,12 +42,12 @@ pub(super) const ALL: &[(&str, bool, Make)] = &[
     ("TaintNodesByCondition", true, Plain(|| Box::new(taint_nodes::TaintNodesByCondition))),
     ("AlwaysPullImages", false, Plain(|| Box::new(always_pull_images::AlwaysPullImages))),
     ("ImagePolicyWebhook", false, Missing),
-    ("PodSecurity", true, Told(pod_security::PodSecurity::new)),
-    ("PodNodeSelector", false, Told(pod_node_selector::PodNodeSelector::new)),
+    ("PodSecurity", true, Told(pod_security::PodSecurity::make)),
+    ("PodNodeSelector", false, Told(pod_node_selector::PodNodeSelector::make)),
     ("Priority", true, Plain(|| Box::new(priority::Priority))),
     ("DefaultTolerationSeconds", true, Plain(|| Box::new(default_tolerations::DefaultTolerationSeconds))),
-    ("PodTolerationRestriction", false, Told(pod_toleration_restriction::PodTolerationRestriction::new)),
-    ("EventRateLimit", false, Told(event_rate_limit::EventRateLimit::new)),
+    ("PodTolerationRestriction", false, Told(pod_toleration_restriction::PodTolerationRestriction::make)),
+    ("EventRateLimit", false, Told(event_rate_limit::EventRateLimit::make)),
     (
         "ExtendedResourceToleration",
         false,
@@ -81,6 +84,6 @@ pub(super) const ALL: &[(&str, bool, Make)] = &[
     ("MutatingAdmissionWebhook", true, Plain(|| Box::new(webhook::MutatingAdmissionWebhook::default()))),
     ("ValidatingAdmissionPolicy", false, Missing),
     ("ValidatingAdmissionWebhook", true, Plain(|| Box::new(webhook::ValidatingAdmissionWebhook::default()))),
-    ("ResourceQuota", true, Told(resource_quota::ResourceQuota::new)),
+    ("ResourceQuota", true, Told(resource_quota::ResourceQuota::make)),
     ("AlwaysDeny", false, Plain(|| Box::new(always::AlwaysDeny))),
 ];

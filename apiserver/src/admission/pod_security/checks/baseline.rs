@@ -275,7 +275,7 @@ pub fn seccomp_annotations(pod: Pod<'_>) -> Option<Violation> {
 pub fn seccomp_type(context: &Value) -> Option<(&str, bool)> {
     let profile = &context["seccompProfile"];
     let kind = text(&profile["type"]);
-    profile.is_object().then(|| (kind, matches!(kind, "RuntimeDefault" | "Localhost")))
+    profile.is_object().then_some((kind, matches!(kind, "RuntimeDefault" | "Localhost")))
 }
 
 /// The explicit use of a profile that is not allowed.
