@@ -94,3 +94,35 @@ fn mutations_are_made_as_upstream_makes_them() {
     let environment = Environment::new().any_object_type().json_patches();
     check_table("mutations.txt", include_str!("tables/mutations.txt"), 20, &environment);
 }
+
+#[test]
+fn objects_become_json_if_their_types_are_those_of_their_places() {
+    let environment = Environment::new().any_object_type();
+    for (expression, expected) in [
+        (
+            "Object{spec: Object.spec{replicas: 3, list: [Object.spec.list{a: 1}]}}",
+            Ok("{\"spec\":{\"list\":[{\"a\":1}],\"replicas\":3}}"),
+        ),
+        (
+            "Object{at: timestamp('2020-01-01T00:00:00Z'), size: b'ab'}",
+            Ok("{\"at\":\"2020-01-01T00:00:00Z\",\"size\":\"YWI=\"}"),
+        ),
+        (
+            "Object{spec: Object.other{}}",
+            Err(
+                "unexpected type name \"Object.other\", expected \"Object.spec\", which matches field name path from root Object type",
+            ),
+        ),
+        (
+            "Object{spec: Object.spec{list: [Object.spec{}]}}",
+            Err(
+                "unexpected type name \"Object.spec\", expected \"Object.spec.list\", which matches field name path from root Object type",
+            ),
+        ),
+    ] {
+        let program = environment.compile(expression).expect("it compiles");
+        let value = run(&program).expect("it has a value");
+        let json = value.to_json().map(|json| json.to_string()).map_err(|error| error.to_string());
+        assert_eq!(json.as_deref().map_err(String::as_str), expected, "{expression}");
+    }
+}

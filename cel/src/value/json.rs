@@ -26,6 +26,29 @@ fn wrong<T>(expected: &str, found: &Json) -> Result<T> {
     Err(EvaluationError::Failed(format!("invalid data, expected {expected}, got {found}")))
 }
 
+/// Objects below an `Object` have types of the names of their places: `Object.spec` in the field `spec`. Lists and maps
+/// between them have no name.
+fn names(value: &Value<'_>, place: &str, misnamed: &mut Vec<String>) {
+    match value {
+        Value::Struct(made) => {
+            if made.name != place {
+                let found = &made.name;
+                misnamed.push(format!(
+                    "unexpected type name {found:?}, expected {place:?}, which matches field name path from root Object type"
+                ));
+            }
+            made.fields.iter().for_each(|(field, value)| names(value, &format!("{place}.{field}"), misnamed));
+        }
+        Value::List(list) => {
+            list.iter().filter_map(|item| item.ok()).for_each(|item| names(&item, place, misnamed))
+        }
+        Value::Map(Map::Owned(map)) => {
+            map.entries().iter().for_each(|(_, value)| names(value, place, misnamed))
+        }
+        _ => {}
+    }
+}
+
 impl<'a> Value<'a> {
     /// The value that JSON of this shape is.
     pub fn of_json(json: &'a Json, shape: &'a Shape) -> Result<Self> {
@@ -109,7 +132,8 @@ impl<'a> Value<'a> {
     }
 
     /// As JSON: times and spans as texts, bytes in base64, absent optionals as nothing; a quantity, an address and
-    /// their like as the text they were read from. What has no JSON is an error.
+    /// their like as the text they were read from. What has no JSON is an error, and so is an `Object` whose parts have
+    /// types of other places.
     pub fn to_json(&self) -> Result<Json> {
         Ok(match self {
             Self::Null | Self::Optional(None) => Json::Null,
@@ -136,6 +160,13 @@ impl<'a> Value<'a> {
                 Json::Object(object)
             }
             Self::Struct(made) => {
+                if made.name == "Object" {
+                    let mut misnamed = Vec::new();
+                    names(self, "Object", &mut misnamed);
+                    if !misnamed.is_empty() {
+                        return Err(EvaluationError::Failed(misnamed.join("\n")));
+                    }
+                }
                 let fields = made.fields.iter().map(|(name, value)| Ok((name.clone(), value.to_json()?)));
                 Json::Object(fields.collect::<Result<_>>()?)
             }
