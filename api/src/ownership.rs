@@ -21,6 +21,7 @@ mod set;
 mod tracker;
 mod updater;
 
+pub use check::check;
 pub use compare::{Comparison, compare};
 pub use element::Element;
 pub use managed::{Managed, Manager, Operation, Owned, is_reset, same_but_times};

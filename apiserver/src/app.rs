@@ -162,6 +162,7 @@ impl App {
         allocate::repair::once(&app).await?;
         crate::bootstrap::install(&app).await?;
         flow::follow(&app);
+        admission::policy::follow(&app);
         allocate::repair::keep(&app);
         app.ready.store(true, Ordering::Release);
         Ok(app)

@@ -20,7 +20,7 @@ use skiff_api::status::Status;
 use skiff_api::{meta, patch, walk};
 use skiff_storage::{Error, Expect, Op, Revision};
 
-use crate::admission::{Operation, Review};
+use crate::admission::{Operation, Review, policy};
 use crate::allocate::{Claimed, Contention, Turn};
 use crate::app::Call;
 use crate::cache::{Item, unavailable};
@@ -304,6 +304,7 @@ async fn settle(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Valu
     let compared = old.map(|old| views::compared(call, &new, old));
     let mut errors =
         skiff_api::validate::validate(&call.kind, call.kind_version(), &new, compared.as_deref());
+    errors.extend(policy::check(&call.kind, &new));
     if let Some(old) = old {
         errors.extend(views::check(call, &new, old));
         errors.extend(signing_request::check(call, &new, old));

@@ -6,8 +6,9 @@ use super::{
     Plugin, always, always_pull_images, anti_affinity, certificate_approval, certificate_signing,
     certificate_subject, default_class, default_tolerations, event_rate_limit, extended_resource_toleration,
     external_ips, limit_ranger, namespace_exists, namespace_lifecycle, node_restriction, owner_references,
-    pod_node_selector, pod_resize, pod_security, pod_toleration_restriction, pod_topology_labels, priority,
-    resource_quota, runtime_class, service_account, storage, taint_nodes, trust_bundle_attest, webhook,
+    pod_node_selector, pod_resize, pod_security, pod_toleration_restriction, pod_topology_labels, policy,
+    priority, resource_quota, runtime_class, service_account, storage, taint_nodes, trust_bundle_attest,
+    webhook,
 };
 
 /// A plugin, or what it does not understand.
@@ -80,9 +81,9 @@ pub(super) const ALL: &[(&str, bool, Make)] = &[
     ("JobValidation", false, Missing),
     ("PodResizeValidator", true, Plain(|| Box::new(pod_resize::PodResizeValidator))),
     // Those that ask others, that count, and that refuse all come last.
-    ("MutatingAdmissionPolicy", false, Missing),
+    ("MutatingAdmissionPolicy", true, Plain(|| Box::new(policy::MutatingAdmissionPolicy::default()))),
     ("MutatingAdmissionWebhook", true, Plain(|| Box::new(webhook::MutatingAdmissionWebhook::default()))),
-    ("ValidatingAdmissionPolicy", false, Missing),
+    ("ValidatingAdmissionPolicy", true, Plain(|| Box::new(policy::ValidatingAdmissionPolicy::default()))),
     ("ValidatingAdmissionWebhook", true, Plain(|| Box::new(webhook::ValidatingAdmissionWebhook::default()))),
     ("ResourceQuota", true, Told(resource_quota::ResourceQuota::make)),
     ("AlwaysDeny", false, Plain(|| Box::new(always::AlwaysDeny))),

@@ -12,7 +12,6 @@ mod hook;
 mod matching;
 mod mutating;
 mod review;
-mod select;
 mod validating;
 
 use skiff_api::kind::Kind;

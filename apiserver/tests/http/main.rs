@@ -22,6 +22,7 @@ mod identity_tokens;
 mod impersonation;
 mod invented;
 mod lists;
+mod policies;
 mod protobuf;
 mod server;
 mod subresources;

@@ -3,28 +3,30 @@
 use serde_json::Value;
 use skiff_api::status::Status;
 
-use super::hook::Hook;
+use super::hook::{CONDITIONS, Hook};
 use crate::admission::Review;
+use crate::admission::expression::Facts;
 
 /// Whether all conditions of a webhook hold for an object, in the version that it asked for.
 pub fn hold(
     review: &Review<'_>,
     hook: &Hook,
-    _version: &str,
+    version: &str,
     object: &Value,
-    _old: &Value,
+    old: &Value,
 ) -> Result<bool, Status> {
     if hook.conditions.is_empty() {
         return Ok(true);
     }
-    if hook.ignores_failures {
-        return Ok(false);
+    let facts = Facts::of(review, version, object);
+    let activation = facts.activation(object, old, &Value::Null, CONDITIONS);
+    match hook.conditions.hold(&activation) {
+        Ok(held) => Ok(held),
+        Err(_) if hook.ignores_failures => Ok(false),
+        Err(why) => {
+            let kind = &review.call.kind;
+            let shown = if object.is_null() { old } else { object };
+            Err(Status::forbidden(&kind.group, &kind.plural, review.name(shown), &why))
+        }
     }
-    let kind = &review.call.kind;
-    Err(Status::forbidden(
-        &kind.group,
-        &kind.plural,
-        review.name(object),
-        "matchConditions are not evaluated yet",
-    ))
 }

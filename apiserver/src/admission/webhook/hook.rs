@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use serde_json::Value;
-use skiff_api::selector::LabelSelector;
 
-use super::matching::Rule;
+use crate::admission::constraint::Constraint;
+use crate::admission::expression::{self, Conditions, Uses};
 use crate::backend::{Backend, Place, Trust};
+
+/// What the conditions of a webhook may use.
+pub const CONDITIONS: Uses = Uses { params: false, authorizer: true };
 
 /// A webhook, as it is used.
 #[derive(Debug)]
@@ -18,15 +21,9 @@ pub struct Hook {
     /// The name of the configuration that it stands in.
     pub configuration: String,
     /// What it is asked about.
-    pub rules: Vec<Rule>,
-    /// Whether it is also asked about other versions of what its rules name.
-    pub equivalent: bool,
-    /// Of which namespaces.
-    pub namespaces: Result<LabelSelector, String>,
-    /// With which labels.
-    pub objects: Result<LabelSelector, String>,
-    /// What must hold besides, by names.
-    pub conditions: Vec<(String, String)>,
+    pub about: Constraint,
+    /// What must hold besides.
+    pub conditions: Conditions,
     /// Whether a request passes when the webhook fails.
     pub ignores_failures: bool,
     /// Whether it may be asked of what is not stored.
@@ -68,22 +65,11 @@ impl Hook {
     fn read(configuration: &str, hook: &Value) -> Self {
         let text = |key: &str| hook[key].as_str().unwrap_or_default();
         let list = |key: &str| hook[key].as_array().map(Vec::as_slice).unwrap_or_default();
-        let selector = |key: &str| match &hook[key] {
-            Value::Null => Ok(LabelSelector::default()),
-            given => LabelSelector::from_object(given).map_err(|error| error.to_string()),
-        };
-        let condition = |one: &Value| {
-            let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
-            (text("name"), text("expression"))
-        };
         Self {
             name: text("name").into(),
             configuration: configuration.into(),
-            rules: list("rules").iter().map(Rule::read).collect(),
-            equivalent: text("matchPolicy") != "Exact",
-            namespaces: selector("namespaceSelector"),
-            objects: selector("objectSelector"),
-            conditions: list("matchConditions").iter().map(condition).collect(),
+            about: Constraint::of_webhook(hook),
+            conditions: Conditions::read(&expression::environment(CONDITIONS), &hook["matchConditions"]),
             ignores_failures: text("failurePolicy") == "Ignore",
             dry_run: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
             timeout: Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(10)),
@@ -154,7 +140,7 @@ mod tests {
     #[test]
     fn what_is_left_out_has_its_default() {
         let hook = Hook::read("c", &json!({"name": "h"}));
-        assert!(hook.equivalent && !hook.ignores_failures && !hook.dry_run && !hook.reinvoked);
+        assert!(hook.conditions.is_empty() && !hook.ignores_failures && !hook.dry_run && !hook.reinvoked);
         assert_eq!(hook.timeout, Duration::from_secs(10));
         assert_eq!(hook.client.unwrap_err(), "webhook configuration must have either service or URL");
     }

@@ -9,7 +9,7 @@ use skiff_api::{meta, patch, walk};
 
 use super::call::{self, Refusal};
 use super::hook::Hook;
-use super::{GROUP, concerns, select};
+use super::{GROUP, concerns};
 use crate::admission::{Operation, Plugin, Review};
 use crate::cache::Derived;
 use crate::conversion;
@@ -83,7 +83,7 @@ impl Shown {
     }
 
     async fn ask(&mut self, review: &Review<'_>, hook: &Hook, index: usize) -> Result<(), Status> {
-        let Some(version) = select::version(review, hook, &self.object)? else { return Ok(()) };
+        let Some(version) = hook.about.version(review, &self.object)? else { return Ok(()) };
         self.turn(review, &version).await?;
         let old = match self.old.take() {
             Some(old) => old,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use skiff_api::status::Status;
 
 use super::hook::Hook;
-use super::{GROUP, call, concerns, select};
+use super::{GROUP, call, concerns};
 use crate::admission::{Plugin, Review};
 use crate::cache::Derived;
 use crate::conversion;
@@ -38,7 +38,7 @@ impl Plugin for ValidatingAdmissionWebhook {
         // Both objects in each version that someone asks for, made once.
         let mut shown = BTreeMap::new();
         for hook in configurations.iter().flat_map(|hooks| hooks.iter()) {
-            let Some(version) = select::version(review, hook, object)? else { continue };
+            let Some(version) = hook.about.version(review, object)? else { continue };
             if !shown.contains_key(&version) {
                 let both = conversion::both(review, object, &version).await?;
                 shown.insert(version.clone(), both);
