@@ -1,18 +1,20 @@
 //! The type checker (`checker/checker.go`): which type each node has, which overloads each call may be, and what a
 //! dotted name means.
 
+mod aggregates;
+mod calls;
 mod literals;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ast::{Comprehension, Element, Entry, Expr, FieldInit, Id, Kind, Literal, deeper};
+use crate::ast::{Comprehension, Expr, Id, Kind, Literal, deeper};
 use crate::environment::Environment;
 use crate::error::{CompileErrors, Mistake};
-use crate::library::declarations::{FUNCTIONS, Overload, opaque};
+use crate::library::declarations::opaque;
 use crate::parse::Parsed;
 use crate::shape::ObjectShape;
-use crate::types::{Substitutions, Type, most_general};
+use crate::types::{Substitutions, Type};
 
 /// A checked expression.
 #[derive(Debug)]
@@ -235,215 +237,6 @@ impl Checker<'_> {
         if wrapped || optional { Type::optional(result) } else { result }
     }
 
-    fn call(&mut self, expr: &Expr, target: Option<&Expr>, function: &str, args: &[Expr]) -> Type {
-        if function == "_?._" {
-            let [operand, field] = args else { return Type::Error };
-            let Kind::Literal(Literal::String(name)) = &field.kind else { return Type::Error };
-            let ty = self.field(expr.id, operand, name, true);
-            self.types[field.id] = Type::String;
-            let reference =
-                Reference::Function { name: "_?._", overloads: vec!["select_optional_field"], member: false };
-            self.references.insert(expr.id, reference);
-            return self.known(&ty);
-        }
-        for arg in args {
-            self.check(arg);
-        }
-        let Some(target) = target else {
-            return match self.function(function.strip_prefix('.').unwrap_or(function)) {
-                Some((name, overloads)) => self.resolve(expr, name, overloads, None, args),
-                None => {
-                    self.undeclared(expr.id, function);
-                    Type::Error
-                }
-            };
-        };
-        // `a.b.c()` is the function `a.b.c`, or `c` of `a.b`.
-        let qualified = target.qualified_name().map(|prefix| format!("{prefix}.{function}"));
-        if let Some((name, overloads)) = qualified.and_then(|name| self.function(&name)) {
-            return self.resolve(expr, name, overloads, None, args);
-        }
-        self.check(target);
-        match self.function(function) {
-            Some((name, overloads)) => self.resolve(expr, name, overloads, Some(target), args),
-            None => {
-                self.undeclared(expr.id, function);
-                Type::Error
-            }
-        }
-    }
-
-    fn function(&self, name: &str) -> Option<(&'static str, &'static [Overload])> {
-        if name.starts_with("jsonpatch.") && !self.environment.patches {
-            return None;
-        }
-        FUNCTIONS.get_key_value(name).map(|(name, overloads)| (*name, overloads.as_slice()))
-    }
-
-    fn resolve(
-        &mut self,
-        expr: &Expr,
-        name: &'static str,
-        overloads: &'static [Overload],
-        target: Option<&Expr>,
-        args: &[Expr],
-    ) -> Type {
-        let found: Vec<Type> = target.into_iter().chain(args).map(|arg| self.type_of(arg)).collect();
-        if matches!(name, "_&&_" | "_||_") {
-            return self.logical(expr, name, overloads, args);
-        }
-        let mut result: Option<Type> = None;
-        let mut fitting = Vec::new();
-        for overload in overloads.iter().filter(|overload| overload.member == target.is_some()) {
-            if overload.args.len() != found.len() {
-                continue;
-            }
-            let fresh: Vec<Type> = (0..overload.parameters).map(|_| self.fresh()).collect();
-            let wanted: Vec<Type> = overload.args.iter().map(|arg| instantiate(arg, &fresh)).collect();
-            if !self.substitutions.assignable(found.iter().zip(&wanted)) {
-                continue;
-            }
-            fitting.push(overload.id);
-            let ty = self.known(&instantiate(&overload.result, &fresh));
-            result = Some(match result {
-                None => ty,
-                Some(before) if before.is_dyn() || before.is(&ty) => before,
-                Some(_) => Type::Dyn,
-            });
-        }
-        let Some(result) = result else {
-            let shown: Vec<String> =
-                found.iter().map(|of| self.substitutions.apply(of, true).to_string()).collect();
-            let signature = match (target, shown.split_first()) {
-                (Some(_), Some((receiver, rest))) => format!("{receiver}.({})", rest.join(", ")),
-                _ => format!("({})", shown.join(", ")),
-            };
-            self.mistake(
-                expr.id,
-                format!("found no matching overload for '{name}' applied to '{signature}'"),
-            );
-            return Type::Error;
-        };
-        let reference = Reference::Function { name, overloads: fitting, member: target.is_some() };
-        self.references.insert(expr.id, reference);
-        result
-    }
-
-    fn logical(
-        &mut self,
-        expr: &Expr,
-        name: &'static str,
-        overloads: &'static [Overload],
-        args: &[Expr],
-    ) -> Type {
-        let mut fits = true;
-        for arg in args {
-            let found = self.type_of(arg);
-            if !self.substitutions.assignable([(&found, &Type::Bool)]) {
-                self.mismatch(arg.id, &Type::Bool, &found);
-                fits = false;
-            }
-        }
-        let overloads = overloads.iter().map(|overload| overload.id).collect();
-        self.references.insert(expr.id, Reference::Function { name, overloads, member: false });
-        if fits { Type::Bool } else { Type::Error }
-    }
-
-    /// The type of two values that stand in one list or map.
-    fn join(&mut self, before: Option<Type>, found: Type) -> Type {
-        let Some(before) = before else { return found };
-        if self.substitutions.assignable([(&before, &found)]) {
-            return most_general(&before, &found);
-        }
-        // That they are of one type is asked for later, where it must be.
-        Type::Dyn
-    }
-
-    /// The type of an item, unwrapped if it is marked as optional.
-    fn item(&mut self, value: &Expr, optional: bool) -> Type {
-        self.check(value);
-        let found = self.type_of(value);
-        if !optional {
-            return found;
-        }
-        let (inner, wrapped) = found.unwrap_optional();
-        if !wrapped && !inner.is_dyn() {
-            self.mismatch(value.id, &Type::optional(inner.clone()), &inner);
-        }
-        inner
-    }
-
-    fn list(&mut self, items: &[Element]) -> Type {
-        let mut of = None;
-        for item in items {
-            let found = self.item(&item.value, item.optional);
-            of = Some(self.join(of, found));
-        }
-        Type::list(of.unwrap_or_else(|| self.fresh()))
-    }
-
-    fn map(&mut self, entries: &[Entry]) -> Type {
-        let (mut keys, mut values) = (None, None);
-        for entry in entries {
-            self.check(&entry.key);
-            let found = self.type_of(&entry.key);
-            keys = Some(self.join(keys, found));
-            let found = self.item(&entry.value, entry.optional);
-            values = Some(self.join(values, found));
-        }
-        let keys = keys.unwrap_or_else(|| self.fresh());
-        let values = values.unwrap_or_else(|| self.fresh());
-        Type::map(keys, values)
-    }
-
-    fn structure(&mut self, at: Id, name: &str, fields: &[FieldInit]) -> Type {
-        let plain = name.strip_prefix('.').unwrap_or(name);
-        let object = match self.lookup(plain) {
-            Some((Reference::Type(name), Type::Type(of))) => match &*of {
-                Type::Object(object) => Some((name, Arc::clone(object))),
-                other => {
-                    self.mistake(at, format!("'{other}' is not a message type"));
-                    None
-                }
-            },
-            Some((_, other)) => {
-                self.mistake(at, format!("'{other}' is not a type"));
-                None
-            }
-            None => {
-                self.undeclared(at, name);
-                None
-            }
-        };
-        for field in fields {
-            let found = self.item(&field.value, field.optional);
-            let Some((_, object)) = &object else { continue };
-            let expected = match object.field(&field.name) {
-                Some(shape) => shape.cel_type(),
-                None if self.is_open(&object.name) => Type::Dyn,
-                None => {
-                    self.mistake(field.id, format!("undefined field '{}'", field.name));
-                    Type::Error
-                }
-            };
-            if !self.substitutions.assignable([(&expected, &found)]) {
-                let message = format!(
-                    "expected type of field '{}' is '{expected}' but provided type is '{}'",
-                    field.name,
-                    self.substitutions.apply(&found, true)
-                );
-                self.mistake(field.id, message);
-            }
-        }
-        match object {
-            Some((name, object)) => {
-                self.references.insert(at, Reference::Type(name));
-                Type::Object(object)
-            }
-            None => Type::Error,
-        }
-    }
-
     fn fold(&mut self, fold: &Comprehension) -> Type {
         self.check(&fold.range);
         self.check(&fold.init);
@@ -501,17 +294,5 @@ fn of_literal(literal: &Literal) -> Type {
         Literal::Double(_) => Type::Double,
         Literal::String(_) => Type::String,
         Literal::Bytes(_) => Type::Bytes,
-    }
-}
-
-/// A signature's type with its parameters put in.
-fn instantiate(of: &Type, fresh: &[Type]) -> Type {
-    match of {
-        Type::Param(number) => fresh[*number as usize].clone(),
-        Type::List(of) => Type::list(instantiate(of, fresh)),
-        Type::Optional(of) => Type::optional(instantiate(of, fresh)),
-        Type::Type(of) => Type::Type(Arc::new(instantiate(of, fresh))),
-        Type::Map(entry) => Type::map(instantiate(&entry.0, fresh), instantiate(&entry.1, fresh)),
-        other => other.clone(),
     }
 }
