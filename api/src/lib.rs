@@ -2,6 +2,7 @@
 //!
 //! Everything here is a pure function over values. There is no I/O, no clock, no async runtime.
 
+pub mod bootstrap_token;
 pub mod builtin;
 pub mod certificate;
 pub mod custom;

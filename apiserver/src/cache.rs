@@ -228,6 +228,7 @@ pub fn unavailable(error: Error) -> Status {
             });
             status
         }
+        Error::Transform(why) => Status::internal(why),
         // As kube-apiserver passes it on.
         Error::TooLarge(_) => Status::new(500, "", "etcdserver: request is too large"),
         Error::Full(_) => Status::internal(

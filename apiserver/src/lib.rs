@@ -21,6 +21,7 @@ pub mod context;
 pub mod conversion;
 pub mod discovery;
 mod encode;
+pub mod encryption;
 mod extension;
 pub mod flow;
 mod health;

@@ -15,6 +15,7 @@ use skiff_storage::{Range, Revision};
 
 use crate::app::Call;
 use crate::cache::{Item, unavailable};
+use crate::encryption::Unreadable;
 use crate::negotiate::{self, Form};
 use crate::options::{self, Match};
 
@@ -22,7 +23,10 @@ use crate::options::{self, Match};
 pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
     fresh_enough(call).await?;
     let cache = call.app.cache.of(&call.kind)?;
-    let item = cache.get(call.namespace(), call.name()).ok_or_else(|| call.not_found())?;
+    let Some(item) = cache.get(call.namespace(), call.name()) else {
+        cache.check_readable(call.namespace(), call.name())?;
+        return Err(call.not_found());
+    };
     one(call, 200, &item)
 }
 
@@ -265,6 +269,11 @@ async fn find(call: &Call) -> Result<Found, Status> {
     let mut items: Vec<Arc<Item>> = Vec::new();
     let mut more = 0u64;
     let start = if call.namespace().is_empty() { String::new() } else { format!("{}/", call.namespace()) };
+    // As upstream: a list that leaves out what it cannot read would be taken for the whole.
+    let unreadable = snapshot.unreadable.range(Arc::from(start.as_str())..).next();
+    if let Some((key, why)) = unreadable.filter(|(key, _)| key.starts_with(&start)) {
+        return Err(why.status_at(&format!("/{}/{key}", call.kind.prefix)));
+    }
     for (key, item) in snapshot.items.range(Arc::from(start.as_str())..) {
         if !key.starts_with(&start) {
             break;
@@ -319,6 +328,9 @@ async fn from_store(call: &Call, selection: &Selection, history: History) -> Res
         })?;
         revision = revision.max(page.revision);
         for entry in &page.entries {
+            if let Some(why) = Unreadable::of(&entry.value) {
+                return Err(why.status_at(&entry.key));
+            }
             let Some(item) = Item::read(cache.kind(), &entry.key[kind_root..], &entry.value, entry.revision)
             else {
                 continue;

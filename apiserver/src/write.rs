@@ -24,6 +24,7 @@ use crate::admission::{Operation, Review, policy};
 use crate::allocate::{Claimed, Contention, Turn};
 use crate::app::Call;
 use crate::cache::{Item, unavailable};
+use crate::encryption::Unreadable;
 use crate::read;
 
 pub use body::{MEDIA_TYPES, PatchSort, decode, parse, patch as patch_body, read_all};
@@ -229,7 +230,10 @@ pub async fn change(call: &Call, owners: Owners, make: impl Make) -> Result<Valu
             Err(_) if !fresh => continue,
             Err(status) => return Err(status),
         };
-        if new == old || call.context.dry_run {
+        let key = call.kind.key(call.namespace(), call.name());
+        // What is kept in an old form is written anew though nothing else changes.
+        let idle = new == old && !call.app.storage.is_stale(&key).await.map_err(unavailable)?;
+        if idle || call.context.dry_run {
             return Ok(stamped(new, live.revision));
         }
         let expect = Expect::Revision(live.revision);
@@ -250,6 +254,9 @@ pub async fn change(call: &Call, owners: Owners, make: impl Make) -> Result<Valu
 pub async fn fresh(call: &Call) -> Result<Option<Item>, Status> {
     let key = call.kind.key(call.namespace(), call.name());
     let (entry, _) = call.app.storage.get(&key).await.map_err(unavailable)?;
+    if let Some(why) = entry.as_ref().and_then(|entry| Unreadable::of(&entry.value)) {
+        return Err(why.status());
+    }
     let root = call.kind.prefix.len() + 2;
     Ok(entry.and_then(|entry| Item::read(&call.kind, &entry.key[root..], &entry.value, entry.revision)))
 }

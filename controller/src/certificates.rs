@@ -5,6 +5,7 @@
 pub(crate) mod approve;
 mod authority;
 pub(crate) mod clean;
+mod serving;
 pub(crate) mod sign;
 
 pub use authority::Signer;

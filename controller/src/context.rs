@@ -14,6 +14,7 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::runtime::watcher;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use skiff_api::bootstrap_token;
 use skiff_runtime::event::Recorder;
 use skiff_runtime::view::{View, trim};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,10 @@ pub(crate) struct Context {
     pub claims: View<PersistentVolumeClaim>,
     pub volumes: View<PersistentVolume>,
     pub attribute_classes: View<VolumeAttributesClass>,
+    /// Only those of bootstrap tokens.
+    pub bootstrap_tokens: View<Secret>,
+    /// Only that which tells where the cluster is.
+    pub cluster_info: View<ConfigMap>,
 }
 
 impl Context {
@@ -55,6 +60,10 @@ impl Context {
         let stop = || shutdown.child_token();
         let root_cas = all().fields(&format!("metadata.name={}", crate::rootca::NAME));
         let token_secrets = all().fields(&format!("type={}", crate::serviceaccount::tokens::TYPE));
+        let tokens = all().fields(&format!("type={}", bootstrap_token::SECRET_TYPE));
+        let info = all().fields(&format!("metadata.name={}", bootstrap_token::CLUSTER_INFO));
+        let tokens_of = Api::namespaced(client.clone(), crate::bootstrap::clean::TOKENS);
+        let info_of = Api::namespaced(client.clone(), crate::bootstrap::sign::PUBLIC);
         Self {
             pods: View::spawn_trimmed(Api::all(client.clone()), all(), trim::pod, stop()),
             replica_sets: View::spawn(Api::all(client.clone()), all(), stop()),
@@ -75,6 +84,8 @@ impl Context {
             claims: View::spawn(Api::all(client.clone()), all(), stop()),
             volumes: View::spawn(Api::all(client.clone()), all(), stop()),
             attribute_classes: View::spawn(Api::all(client.clone()), all(), stop()),
+            bootstrap_tokens: View::spawn(tokens_of, tokens, stop()),
+            cluster_info: View::spawn(info_of, info, stop()),
             config,
             client,
             shutdown,

@@ -8,6 +8,7 @@
 //! Controllers never talk to each other, only through objects, and keep no state that a restart would lose.
 
 mod aggregation;
+mod bootstrap;
 mod certificates;
 mod claim;
 mod config;
@@ -86,6 +87,8 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
             certificates::approve::run(context.clone()),
             certificates::sign::run(context.clone()),
             certificates::clean::run(context.clone()),
+            bootstrap::sign::run(context.clone()),
+            bootstrap::clean::run(context.clone()),
         );
     };
     match elected {

@@ -13,7 +13,8 @@ use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, RuntimeKind},
+    certificate,
+    config::{CertificateFiles, Config, RuntimeKind},
     cri::{Observed, Runtime, State},
     docker::DockerRuntime,
     engine::{self, Engine, Happened},
@@ -22,6 +23,7 @@ use crate::{
     references::References,
     server,
     simulated::SimulatedRuntime,
+    tls::Serving,
     volume,
 };
 
@@ -85,6 +87,7 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
         shutdown.clone(),
     ));
     tokio::spawn(follow_cidr(config.clone(), node.clone(), cidr_sender, shutdown.clone()));
+    keep_certificates(&config, &client, server.as_ref().map(server::Server::serving), &shutdown);
 
     let shared = Arc::new(Shared {
         recorder: Recorder::new(client.clone(), "kubelet", name),
@@ -102,6 +105,27 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
     }
     Pods { shared, view: pods, workers: Arc::default() }.run(happened, shutdown).await;
     Ok(())
+}
+
+/// Renews what the node shows and serves with, or follows the files that hold it.
+fn keep_certificates(
+    config: &Config,
+    client: &kube::Client,
+    serving: Option<Arc<Serving>>,
+    shutdown: &CancellationToken,
+) {
+    let (node, ip) = (config.node_name.clone(), config.node_ip);
+    if let Some(rotation) = &config.rotation {
+        let (rotation, client, stop) = (rotation.clone(), client.clone(), shutdown.clone());
+        tokio::spawn(certificate::keep_client(rotation.clone(), node.clone(), client.clone(), stop.clone()));
+        if let Some(serving) = serving.clone().filter(|_| config.tls_cert_pem.is_none()) {
+            tokio::spawn(certificate::keep_serving(rotation, (node, ip), client, serving, stop));
+        }
+    }
+    let CertificateFiles { tls_cert, tls_key, client_ca } = &config.files;
+    if let (Some(files), Some(serving)) = (tls_cert.clone().zip(tls_key.clone()), serving) {
+        tokio::spawn(certificate::follow_files(files, client_ca.clone(), serving, shutdown.clone()));
+    }
 }
 
 /// Removes every container and network made for this node, and the pods' files.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::field::Allocatable;
+use crate::{certificate::Rotation, field::Allocatable};
 
 /// Which engine runs the containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +74,10 @@ pub struct Config {
     pub container_log: LogLimits,
     /// Where `/healthz` and `/livez` are served without credentials, if anywhere.
     pub healthz: Option<SocketAddr>,
-    /// Files of the certificates above, for who reads them.
+    /// Files of the certificates above, for who reads them; a change of them counts at once.
     pub files: CertificateFiles,
+    /// How the node's certificates are renewed, if by itself.
+    pub rotation: Option<Rotation>,
 }
 
 /// What the engine keeps of a container's log.
@@ -133,6 +135,7 @@ impl Config {
             container_log: LogLimits::default(),
             healthz: None,
             files: CertificateFiles::default(),
+            rotation: None,
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod agent;
 pub mod backoff;
+pub mod certificate;
 pub mod config;
 pub mod cri;
 pub mod dns;
@@ -19,6 +20,7 @@ pub mod error;
 pub mod field;
 pub mod handler;
 pub mod image;
+pub mod join;
 pub mod node;
 pub mod pod;
 pub mod probe;

@@ -25,6 +25,7 @@ use crate::{
     cri::Container,
     error::{Error, Result},
     pod::Shared,
+    tls::Serving,
 };
 
 /// A body that may be a stream.
@@ -41,21 +42,26 @@ const MAX_CONNECTIONS: usize = 1024;
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    tls: TlsAcceptor,
+    serving: Arc<Serving>,
 }
 
-/// Listens; `None` when the settings hold no certificate.
+/// Listens; `None` when the settings hold no certificate, and none will come.
 pub async fn bind(config: &Config) -> anyhow::Result<Option<Server>> {
     use anyhow::Context;
-    let (true, Some(cert), Some(key)) = (config.serve, &config.tls_cert_pem, &config.tls_key_pem) else {
-        return Ok(None);
-    };
-    let tls =
-        crate::tls::server(cert, key, config.client_ca_pem.as_deref()).context("the node's certificate")?;
+    let serving = Arc::new(Serving::default());
+    if let Some(ca) = &config.client_ca_pem {
+        serving.trust(ca).context("the CA of the node's clients")?;
+    }
+    match (&config.tls_cert_pem, &config.tls_key_pem) {
+        _ if !config.serve => return Ok(None),
+        (Some(cert), Some(key)) => serving.set(cert, key).context("the node's certificate")?,
+        _ if config.rotation.is_some() => {}
+        _ => return Ok(None),
+    }
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("listen on {}", config.listen))?;
     let address = listener.local_addr()?;
-    Ok(Some(Server { listener, address, tls: Arc::new(tls).into() }))
+    Ok(Some(Server { listener, address, serving }))
 }
 
 /// What each request needs.
@@ -68,6 +74,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it serves with.
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving.clone()
     }
 
     /// Serves until `shutdown`.
@@ -89,7 +100,9 @@ impl Server {
                     continue;
                 }
             };
-            let (site, tls, shutdown) = (site.clone(), self.tls.clone(), shutdown.clone());
+            // Before it has a certificate it answers nobody.
+            let Some(tls) = self.serving.current() else { continue };
+            let (site, shutdown) = (site.clone(), shutdown.clone());
             tokio::spawn(async move {
                 let _place = place;
                 tokio::select! {

@@ -1,10 +1,14 @@
 //! From a kubeconfig to a client.
 
+mod swapping;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
+
+pub use swapping::{Swap, following, swapping};
 
 use crate::Error;
 

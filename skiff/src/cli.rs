@@ -1,8 +1,11 @@
 //! The words of the command line.
 
+mod at_rest;
 mod audit;
 pub mod authentication;
+pub mod certs;
 mod limits;
+pub mod token;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,6 +14,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skiff_nodeagent::RuntimeKind;
 
+pub use at_rest::AtRest;
 pub use audit::Audit;
 pub use limits::Limits;
 
@@ -40,6 +44,10 @@ pub enum Command {
     Nodeagent(Nodeagent),
     /// Run the service proxy and cluster DNS alone.
     Proxy(Proxy),
+    /// Make, list and take back the tokens that new nodes join with.
+    Token(token::Token),
+    /// Show and renew the certificates of a data directory.
+    Certs(certs::Certs),
     /// Print the completion script of a shell.
     Completion {
         /// Which shell.
@@ -68,6 +76,9 @@ pub struct Server {
     /// What is recorded of requests.
     #[command(flatten)]
     pub audit: Audit,
+    /// How values are kept.
+    #[command(flatten)]
+    pub at_rest: AtRest,
     /// How many seconds a pod stays on a node that is not ready, unless the pod itself says so.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub default_not_ready_toleration_seconds: i64,
@@ -231,9 +242,24 @@ pub struct Controller {
 /// `skiff nodeagent`.
 #[derive(Debug, Clone, Args)]
 pub struct Nodeagent {
-    /// How to reach the API, and as whom.
+    /// How to reach the API, and as whom; what was kept when the node joined, if not given.
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: PathBuf,
+    pub kubeconfig: Option<PathBuf>,
+    /// The API server of a cluster to join; `skiff token create` prints the whole command.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        requires = "token",
+        requires = "ca_cert_hash",
+        conflicts_with = "kubeconfig"
+    )]
+    pub join: Option<String>,
+    /// The token to join with.
+    #[arg(long, env = "SKIFF_JOIN_TOKEN", hide_env_values = true, value_name = "TOKEN", requires = "join")]
+    pub token: Option<String>,
+    /// What the cluster's CA is known by: sha256:…, may be given several times.
+    #[arg(long, value_name = "HASH", requires = "join")]
+    pub ca_cert_hash: Vec<String>,
     /// A `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1). Flags given here win over it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use anyhow::Context;
+use skiff_api::bootstrap_token::Token;
+use skiff_nodeagent::config::CertificateFiles;
+use skiff_nodeagent::join;
 use tokio_util::sync::CancellationToken;
 
 use crate::pki::Pki;
-use crate::{cli, server, up};
+use crate::{cli, cluster_info, server, up};
 
 /// `skiff apiserver`.
 pub async fn apiserver(args: cli::Apiserver, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -16,8 +19,9 @@ pub async fn apiserver(args: cli::Apiserver, shutdown: CancellationToken) -> any
     let pki = Pki::open(&dir.join("pki"), &server::addresses(&args.server), nodes)?;
     let running = server::start(&args.server, &pki, &shutdown).await?;
     pki.write_kubeconfigs(dir, &running.url, nodes)?;
-    let admin = client(&dir.join("kubeconfig")).await?;
+    let admin = client(&dir.join("kubeconfig"), &shutdown).await?;
     up::add_dns(&admin).await?;
+    cluster_info::publish(&admin, &running.public_url, pki.ca_pem()).await?;
     {
         use std::io::Write;
         writeln!(std::io::stdout(), "ready {}", running.url)?;
@@ -26,8 +30,9 @@ pub async fn apiserver(args: cli::Apiserver, shutdown: CancellationToken) -> any
     Ok(())
 }
 
-async fn client(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
-    skiff_runtime::client::from_kubeconfig(kubeconfig)
+/// A client as a kubeconfig says; new credentials in it count without a restart.
+async fn client(kubeconfig: &Path, shutdown: &CancellationToken) -> anyhow::Result<kube::Client> {
+    skiff_runtime::client::following(kubeconfig, shutdown.clone())
         .await
         .with_context(|| format!("cannot use {}", kubeconfig.display()))
 }
@@ -39,14 +44,14 @@ fn read(path: Option<&Path>) -> anyhow::Result<Option<String>> {
 
 /// `skiff scheduler`.
 pub async fn scheduler(args: cli::Component, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let client = client(&args.kubeconfig).await?;
+    let client = client(&args.kubeconfig, &shutdown).await?;
     let config = skiff_scheduler::Config { leader_elect: args.leader_elect, ..Default::default() };
     skiff_scheduler::run(config, client, shutdown).await
 }
 
 /// `skiff controller`.
 pub async fn controller(args: cli::Controller, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let client = client(&args.component.kubeconfig).await?;
+    let client = client(&args.component.kubeconfig, &shutdown).await?;
     let signer =
         args.cluster_signing_cert_file.zip(args.cluster_signing_key_file).map(|(certificate, key)| {
             skiff_controller::Signer::from_files(certificate, key, args.signing.cluster_signing_duration)
@@ -68,9 +73,21 @@ pub async fn controller(args: cli::Controller, shutdown: CancellationToken) -> a
     skiff_controller::run(config, client, shutdown).await
 }
 
+/// What `--join` and the words beside it say.
+fn invitation(args: &cli::Nodeagent) -> anyhow::Result<Option<join::Invitation>> {
+    let Some(address) = &args.join else { return Ok(None) };
+    let token = args.token.as_deref().and_then(Token::parse);
+    let token = token.context("--token: write it as abcdef.0123456789abcdef")?;
+    if let Some(bad) = args.ca_cert_hash.iter().find(|hash| !hash.starts_with("sha256:")) {
+        anyhow::bail!("--ca-cert-hash {bad}: only sha256:… is known");
+    }
+    let address = address.trim_start_matches("https://").trim_end_matches('/').to_owned();
+    Ok(Some(join::Invitation { address, token, pins: args.ca_cert_hash.clone() }))
+}
+
 /// `skiff nodeagent`.
 pub async fn nodeagent(args: cli::Nodeagent, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let client = client(&args.kubeconfig).await?;
+    let invitation = invitation(&args)?;
     let name = args.hostname_override.map_or_else(server::host_name, Ok)?;
     let node_ip = args.node_ip.unwrap_or_else(server::host_ip);
     let mut config = skiff_nodeagent::Config::new(name, node_ip, args.data_dir);
@@ -89,10 +106,28 @@ pub async fn nodeagent(args: cli::Nodeagent, shutdown: CancellationToken) -> any
     config.labels.extend(args.node_labels);
     config.runtime = args.runtime.kind();
     let files = config.files.clone();
-    config.tls_cert_pem = read(args.tls_cert_file.or(files.tls_cert).as_deref())?;
-    config.tls_key_pem = read(args.tls_private_key_file.or(files.tls_key).as_deref())?;
-    config.client_ca_pem = read(args.client_ca_file.or(files.client_ca).as_deref())?;
+    config.files = CertificateFiles {
+        tls_cert: args.tls_cert_file.or(files.tls_cert),
+        tls_key: args.tls_private_key_file.or(files.tls_key),
+        client_ca: args.client_ca_file.or(files.client_ca),
+    };
+    config.tls_cert_pem = read(config.files.tls_cert.as_deref())?;
+    config.tls_key_pem = read(config.files.tls_key.as_deref())?;
+    config.client_ca_pem = read(config.files.client_ca.as_deref())?;
     server::probe(config.listen, "the node agent", "--port PORT").await?;
+    let client = match &args.kubeconfig {
+        Some(kubeconfig) => client(kubeconfig, &shutdown).await?,
+        None => {
+            let joining = join::join(&config.node_name, &config.data_dir, invitation.as_ref());
+            let joined = tokio::select! {
+                joined = joining => joined?,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            config.client_ca_pem = config.client_ca_pem.or_else(|| joined.rotation.cluster.ca_pem.clone());
+            config.rotation = Some(joined.rotation);
+            joined.client
+        }
+    };
     skiff_nodeagent::run(config, client, shutdown).await
 }
 
@@ -116,6 +151,6 @@ pub async fn proxy(args: cli::Proxy, shutdown: CancellationToken) -> anyhow::Res
     let kubeconfig = kubeconfig.context(
         "no way to the API: give --kubeconfig FILE, or clientConnection.kubeconfig in the configuration",
     )?;
-    let client = client(&kubeconfig).await?;
+    let client = client(&kubeconfig, &shutdown).await?;
     skiff_proxy::run(config, client, shutdown).await
 }

@@ -1,11 +1,15 @@
 //! The binary: joins the components, alone or all in one process.
 
+mod at_rest;
+mod certs;
 mod cli;
+mod cluster_info;
 mod components;
 mod down;
 mod in_process;
 mod pki;
 mod server;
+mod token;
 mod up;
 
 use clap::{CommandFactory, Parser};
@@ -53,6 +57,8 @@ async fn run(command: cli::Command) -> anyhow::Result<()> {
         cli::Command::Controller(controller) => components::controller(controller, shutdown).await,
         cli::Command::Nodeagent(agent) => components::nodeagent(agent, shutdown).await,
         cli::Command::Proxy(proxy) => components::proxy(proxy, shutdown).await,
+        cli::Command::Token(token) => token::run(token).await,
+        cli::Command::Certs(certs) => certs::run(certs),
         cli::Command::Completion { shell } => {
             clap_complete::generate(shell, &mut cli::Cli::command(), "skiff", &mut std::io::stdout());
             Ok(())

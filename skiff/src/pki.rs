@@ -4,9 +4,10 @@
 //! at start; the CA and the key that signs service-account tokens are never overwritten: if one cannot be read, the
 //! start fails and names the file.
 
-mod files;
+pub(crate) mod files;
 mod issue;
 mod kubeconfig;
+mod serving;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,12 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 
 use crate::server::{self, Addresses};
 use issue::{Authority, Purpose, Request};
+pub use serving::Serving;
 
 /// The names under which pods and people reach the API server, besides addresses.
 const SERVER_NAMES: [&str; 5] = [
@@ -43,6 +43,8 @@ const CLIENTS: [(&str, &str, Option<&str>); 5] = [
     (NODE_CLIENT, "kube-apiserver-kubelet-client", Some("system:masters")),
 ];
 
+/// What it shows to everyone else.
+const APISERVER: &str = "apiserver";
 /// What the API server shows to node agents.
 const NODE_CLIENT: &str = "apiserver-kubelet-client";
 
@@ -55,7 +57,7 @@ pub struct Pki {
 }
 
 /// A certificate and its key, as PEM.
-type Pair = (String, String);
+pub type Pair = (String, String);
 
 impl Pki {
     /// Loads what is in `dir` and makes what is missing or outdated, client certificates for `nodes` included.
@@ -111,20 +113,22 @@ impl Pki {
         self.pair(&format!("node-{name}-serving"), &user, Some("system:nodes"), Purpose::Server(hosts))
     }
 
+    /// What the API server shows.
+    pub fn shown(&self) -> anyhow::Result<Arc<Serving>> {
+        Serving::new(&self.dir, APISERVER, &self.serving()?)
+    }
+
     /// How the API server serves: HTTP/2 and 1.1; a client may show a certificate, which `clients` looks at.
     pub fn server_config(
         &self,
+        serving: Arc<Serving>,
         clients: Arc<dyn ClientCertVerifier>,
     ) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-        let (certificate, key) = self.serving()?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(clients)
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(certificate.as_bytes())?],
-                PrivateKeyDer::from_pem_slice(key.as_bytes())?,
-            )?;
+            .with_cert_resolver(serving);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -152,7 +156,7 @@ impl Pki {
         let mut hosts = self.hosts.clone();
         hosts.extend(SERVER_NAMES.map(str::to_owned));
         hosts.extend([SERVICE_IP.to_owned(), "127.0.0.1".into()]);
-        self.pair("apiserver", "kube-apiserver", None, Purpose::Server(hosts))
+        self.pair(APISERVER, "kube-apiserver", None, Purpose::Server(hosts))
     }
 
     fn client(&self, file: &str) -> anyhow::Result<Pair> {
@@ -173,6 +177,23 @@ impl Pki {
     fn pair(&self, file: &str, name: &str, group: Option<&str>, purpose: Purpose) -> anyhow::Result<Pair> {
         self.authority.pair(&self.dir, file, &Request { name, group, purpose })
     }
+}
+
+/// The names of the certificates in `dir` that the CA there signs.
+pub fn pairs(dir: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names
+        .filter_map(|name| name.strip_suffix(".crt").map(str::to_owned))
+        .filter(|name| name != "ca")
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Makes a certificate anew, for whom and what it was for; answers with the old pair and the new.
+pub fn renew(dir: &Path, name: &str) -> anyhow::Result<[Pair; 2]> {
+    Authority::open(dir)?.renew(dir, name)
 }
 
 /// Every address of this host that others could reach it at.

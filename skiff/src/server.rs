@@ -16,8 +16,8 @@ use skiff_storage::{Error, Storage, embedded, etcd};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli;
 use crate::pki::Pki;
+use crate::{at_rest, cli};
 
 /// Cluster IPs.
 pub const SERVICE_CIDR: &str = "10.96.0.0/16";
@@ -35,6 +35,8 @@ pub struct Running {
     pub app: Arc<App>,
     /// Its address for people and kubeconfigs on this machine.
     pub url: String,
+    /// Its address for other machines.
+    pub public_url: String,
 }
 
 /// The name of this host, as nodes carry it.
@@ -78,13 +80,18 @@ pub fn addresses(server: &cli::Server) -> Addresses {
     Addresses { local, advertise: SocketAddr::new(ip, port), extra }
 }
 
-async fn open(server: &cli::Server, shutdown: &CancellationToken) -> anyhow::Result<Arc<dyn Storage>> {
+/// A store, and the embedded one below it if Secrets are sealed there by default.
+type Opened = (Arc<dyn Storage>, Option<Arc<embedded::Embedded>>);
+
+async fn open(server: &cli::Server, shutdown: &CancellationToken) -> anyhow::Result<Opened> {
     if server.etcd_servers.is_empty() {
         let dir = server.data_dir.join("store");
         let store = Arc::new(embedded::Embedded::open(&dir, embedded::Options::default())?);
         let compacting = store.clone().keep_compacted(etcd::COMPACTION_INTERVAL);
         tokio::spawn(shutdown.clone().run_until_cancelled_owned(compacting));
-        return Ok(store);
+        let sealed = at_rest::embedded(store.clone(), &server.data_dir, &server.at_rest, shutdown).await?;
+        let by_default = server.at_rest.encryption_provider_config.is_none();
+        return Ok((sealed, by_default.then_some(store)));
     }
     let store = etcd::Etcd::connect(&server.etcd_servers, None)
         .await
@@ -92,7 +99,7 @@ async fn open(server: &cli::Server, shutdown: &CancellationToken) -> anyhow::Res
     let store = Arc::new(store);
     let compacting = store.clone().keep_compacted(etcd::COMPACTION_INTERVAL);
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(compacting));
-    Ok(store)
+    Ok((at_rest::configured(store, &server.at_rest, None, shutdown)?, None))
 }
 
 /// Starts the API server; it answers when this returns.
@@ -100,7 +107,7 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
     // First, so that a port in use is said before anything is opened.
     let listener = bind(server.listen, API_SERVER, LISTEN).await?;
     let addresses = addresses(server);
-    let storage = open(server, shutdown).await?;
+    let (storage, by_default) = open(server, shutdown).await?;
     let config = Config {
         service_cidr: SERVICE_CIDR.into(),
         node_ports: NODE_PORTS,
@@ -125,7 +132,12 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
         authentication: server.authentication.options()?,
     };
     let app = App::start(config, storage, shutdown.clone()).await?;
-    let tls = pki.server_config(app.authenticator.client_verifier())?;
+    if let Some(store) = by_default {
+        at_rest::seal_old(&app, &store).await?;
+    }
+    let shown = pki.shown()?;
+    tokio::spawn(shown.clone().follow(shutdown.clone()));
+    let tls = pki.server_config(shown, app.authenticator.client_verifier())?;
     tokio::spawn(serve::serve(app.clone(), listener, tls.clone(), shutdown.clone()));
     if addresses.extra {
         let socket = TcpSocket::new_v4()?;
@@ -137,7 +149,8 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
             .with_context(|| format!("cannot listen on {}", addresses.advertise))?;
         tokio::spawn(serve::serve(app.clone(), socket.listen(1024)?, tls, shutdown.clone()));
     }
-    Ok(Running { app, url: format!("https://{}", addresses.local) })
+    let url = |address: SocketAddr| format!("https://{address}");
+    Ok(Running { app, url: url(addresses.local), public_url: url(addresses.advertise) })
 }
 
 async fn bind(address: SocketAddr, who: &str, flag: &str) -> anyhow::Result<TcpListener> {

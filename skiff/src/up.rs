@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::pki::Pki;
-use crate::{cli, in_process, server};
+use crate::{cli, cluster_info, in_process, server};
 
 /// How long the components have to end.
 const GOODBYE: Duration = Duration::from_secs(10);
@@ -55,6 +55,7 @@ pub async fn run(up: cli::Up, shutdown: CancellationToken) -> anyhow::Result<()>
     };
     let admin = client("kubernetes-admin", &["system:masters"]);
     add_dns(&admin).await?;
+    cluster_info::publish(&admin, &running.public_url, pki.ca_pem()).await?;
 
     let mut tasks = JoinSet::new();
     let scheduler = client("system:kube-scheduler", &[]);

@@ -99,6 +99,17 @@ impl Embedded {
 }
 
 impl Embedded {
+    /// Forgets all of the past, on disk too: what values said before they were overwritten is in the log no more
+    /// a moment later.
+    ///
+    /// # Errors
+    /// As [`Storage::compact`].
+    pub fn scrub(&self) -> Result<()> {
+        self.shared.compact(self.shared.newest().revision)?;
+        self.shared.ask_scrub();
+        Ok(())
+    }
+
     /// Forgets what is older than `interval`, every `interval`, as kube-apiserver has etcd do: clients that read a list
     /// in pages count on being told when its moment has passed. Never ends.
     pub async fn keep_compacted(self: Arc<Self>, interval: Duration) {
@@ -260,6 +271,33 @@ mod tests {
         let mut watch = store.watch("/b", 50).await.unwrap();
         let Some(Ok(Notice::Events(events))) = watch.next().await else { panic!("no events") };
         assert_eq!(events.iter().map(|event| event.revision).collect::<Vec<_>>(), [51, 52]);
+    }
+
+    #[tokio::test]
+    async fn what_was_overwritten_can_be_wiped_from_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(dir.path(), Options::default()).unwrap();
+        store.write("/a", Expect::Any, put(b"hush-hush")).await.unwrap();
+        store.write("/a", Expect::Any, put(b"other")).await.unwrap();
+        let on_disk = || {
+            let files = std::fs::read_dir(dir.path()).unwrap();
+            let mut all = files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap_or_default());
+            let all: Vec<u8> = all.by_ref().collect();
+            all.windows(9).any(|part| part == b"hush-hush")
+        };
+        assert!(on_disk(), "the log remembers");
+        store.scrub().unwrap();
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while on_disk() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("it is wiped");
+        drop(store);
+        let store = Embedded::open(dir.path(), Options::default()).unwrap();
+        let page = store.list("/", Range::default()).await.unwrap();
+        assert_eq!((page.revision, &page.entries[0].value[..]), (2, &b"other"[..]));
     }
 
     #[tokio::test]

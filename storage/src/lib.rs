@@ -144,6 +144,9 @@ pub enum Error {
     /// There is no room to write; reads go on. Nothing was written.
     #[error("the disk is full: {0}")]
     Full(String),
+    /// The value cannot be brought into the form in which it is kept; nothing was changed.
+    #[error("{0}")]
+    Transform(String),
     /// What is on disk is not what was written; the message names the file. Nothing was changed.
     #[error("{0}")]
     Corrupt(String),
@@ -177,4 +180,9 @@ pub trait Storage: Send + Sync + 'static {
     /// Forgets values that were overwritten or deleted at or before `revision`. What is forgotten
     /// already may be forgotten again.
     async fn compact(&self, revision: Revision) -> Result<()>;
+    /// Whether the newest value of a key is kept in another form than it would be written in now: a write that changes
+    /// nothing else is then worth its while. A store that keeps values as they are has none.
+    async fn is_stale(&self, _key: &str) -> Result<bool> {
+        Ok(false)
+    }
 }

@@ -7,11 +7,13 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use imbl::OrdMap;
 use skiff_api::kind::Kind;
+use skiff_api::status::Status;
 use skiff_storage::{Entry, Event, Revision};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Item;
+use crate::encryption::Unreadable;
 
 /// Bytes of changes that a kind keeps for watches; the oldest go first.
 const RING_BYTES: usize = 16 << 20;
@@ -23,6 +25,8 @@ const RING_CHANGES: usize = 8192;
 pub struct Snapshot {
     /// By `namespace/name` or `name`.
     pub items: OrdMap<Arc<str>, Arc<Item>>,
+    /// What is stored and cannot be read, and why.
+    pub unreadable: OrdMap<Arc<str>, Unreadable>,
     /// Everything up to here is in it.
     pub revision: Revision,
 }
@@ -96,7 +100,7 @@ impl KindCache {
         if state.revision >= reached {
             return state;
         }
-        Arc::new(Snapshot { items: state.items.clone(), revision: reached })
+        Arc::new(Snapshot { revision: reached, ..(*state).clone() })
     }
 
     /// The object, if it is there.
@@ -117,6 +121,19 @@ impl KindCache {
     /// Waits until the kind is served no more, or otherwise than this cache knows it.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+
+    /// Refuses an object that is there and cannot be read.
+    ///
+    /// # Errors
+    /// 500, in upstream's words.
+    pub fn check_readable(&self, namespace: &str, name: &str) -> Result<(), Status> {
+        let state = self.state.load();
+        if state.unreadable.is_empty() {
+            return Ok(());
+        }
+        let key = if self.kind.namespaced { format!("{namespace}/{name}") } else { name.to_owned() };
+        state.unreadable.get(key.as_str()).map_or(Ok(()), |why| Err(why.status()))
     }
 
     /// Follows this kind's own changes.
@@ -144,14 +161,19 @@ impl KindCache {
     /// Replaces everything; watches that were behind are told that they missed something.
     pub(super) fn reset(&self, entries: Vec<Entry>, revision: Revision) {
         let mut items = OrdMap::new();
+        let mut unreadable = OrdMap::new();
         for entry in entries {
+            if let Some(why) = Unreadable::of(&entry.value) {
+                unreadable.insert(entry.key[self.prefix.len()..].into(), why);
+                continue;
+            }
             if let Some(item) = self.read(&entry.key, &entry.value, entry.revision) {
                 items.insert(item.key.clone(), item);
             }
         }
         let mut ring = self.ring();
         *ring = Ring { complete_after: revision, ..Ring::default() };
-        self.state.store(Arc::new(Snapshot { items, revision }));
+        self.state.store(Arc::new(Snapshot { items, unreadable, revision }));
         drop(ring);
         self.changed.send_replace(revision);
     }
@@ -166,6 +188,14 @@ impl KindCache {
         for event in events.into_iter().filter(|event| event.revision > had) {
             let key = &event.key[self.prefix.len()..];
             let old = state.items.get(key).cloned();
+            state.unreadable.remove(key);
+            if let Some(why) = event.value.as_deref().and_then(Unreadable::of) {
+                // Watches are not told: it is neither changed nor gone as far as anyone can say.
+                state.items.remove(key);
+                state.unreadable.insert(key.into(), why);
+                state.revision = event.revision;
+                continue;
+            }
             let new = event.value.and_then(|value: Bytes| self.read(&event.key, &value, event.revision));
             match &new {
                 Some(item) => {

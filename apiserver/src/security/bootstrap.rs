@@ -125,7 +125,7 @@ mod tests {
     fn the_table_reads_into_whole_objects() {
         let objects = objects();
         let count = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).count();
-        assert!(count("ClusterRole") >= 70 && count("Role") == 7 && count("RoleBinding") == 7);
+        assert!(count("ClusterRole") >= 70 && count("Role") == 8 && count("RoleBinding") == 8);
         let view = objects.iter().find(|object| object["metadata"]["name"] == "view").unwrap();
         assert_eq!(view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"], "true");
         for object in objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Role")) {

@@ -13,6 +13,7 @@ mod certificates;
 mod custom;
 mod custom_rules;
 mod discovery;
+mod encryption;
 mod events;
 mod flow;
 mod hook;

@@ -1,19 +1,25 @@
 //! Approves the client certificates of node agents: of one that renews its own, and of a new one that an administrator
-//! lets in. Whether it may is the API server's to say, by a SubjectAccessReview.
+//! lets in; and what they [serve](super::serving) with. Whether it may is the API server's to say, by a
+//! SubjectAccessReview.
 //!
 //! Behaviour: upstream's `approver/sarapprove.go`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, PostParams};
-use skiff_api::certificate::{CertificateRequest, KUBE_APISERVER_CLIENT_KUBELET};
+use skiff_api::certificate::{CertificateRequest, KUBE_APISERVER_CLIENT_KUBELET, KUBELET_SERVING};
 use skiff_runtime::queue::Action;
 
-use super::{condition, has, is_issued, usages, write};
+use super::{condition, has, is_issued, serving, usages, write};
 use crate::context::Context;
 use crate::error::Error;
+
+/// When a request for serving that is not approved yet is looked at again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// A right that approves a request, and what the approval says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +38,13 @@ const ANY: Right = Right {
     message: "Auto approving kubelet client certificate after SubjectAccessReview.",
 };
 
-/// The rights of which one approves the request, in the order in which they are asked about.
-fn decide(request: &CertificateSigningRequest) -> Vec<Right> {
+const SERVING: Right = Right {
+    subresource: "selfnodeserver",
+    message: "Auto approving self kubelet serving certificate after SubjectAccessReview.",
+};
+
+/// The rights of which one approves the request, in the order in which they are asked about. `nodes` are all there are.
+fn decide<'a>(request: &CertificateSigningRequest, nodes: impl Iterator<Item = &'a Node>) -> Vec<Right> {
     if is_issued(request) || has(request, "Approved") || has(request, "Denied") {
         return Vec::new();
     }
@@ -41,7 +52,7 @@ fn decide(request: &CertificateSigningRequest) -> Vec<Right> {
     let is_node = request.spec.signer_name == KUBE_APISERVER_CLIENT_KUBELET
         && asked.check_kubelet_client(&usages(request)).is_ok();
     if !is_node {
-        return Vec::new();
+        return if serving::is_own(request, &asked, nodes) { vec![SERVING] } else { Vec::new() };
     }
     if request.spec.username.as_deref() == Some(&asked.common_name) { vec![OWN, ANY] } else { vec![ANY] }
 }
@@ -52,7 +63,8 @@ pub(crate) async fn run(context: Arc<Context>) {
 }
 
 async fn approve(context: &Context, request: Arc<CertificateSigningRequest>) -> Result<Action, Error> {
-    let rights = decide(&request);
+    let nodes = context.nodes.list();
+    let rights = decide(&request, nodes.iter().map(AsRef::as_ref));
     for right in &rights {
         if is_allowed(context, &request, right.subresource).await? {
             let mut approved = (*request).clone();
@@ -63,7 +75,10 @@ async fn approve(context: &Context, request: Arc<CertificateSigningRequest>) -> 
         }
     }
     if rights.is_empty() {
-        return Ok(Action::Done);
+        let open = request.spec.signer_name == KUBELET_SERVING
+            && !["Approved", "Denied", "Failed"].iter().any(|sort| has(&request, sort));
+        // The node's addresses may arrive a moment later; a person may decide meanwhile.
+        return Ok(if open { Action::After(AGAIN) } else { Action::Done });
     }
     // A right may be given later.
     let tried: Vec<&str> = rights.iter().map(|right| right.subresource).collect();
@@ -145,7 +160,7 @@ mod tests {
             ("denied", by("system:node:a", with(own(), &["Denied"])), vec![]),
         ];
         for (what, request, expected) in table {
-            assert_eq!(decide(&request), expected, "{what}");
+            assert_eq!(decide(&request, std::iter::empty()), expected, "{what}");
         }
     }
 }

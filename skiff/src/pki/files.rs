@@ -17,7 +17,7 @@ pub(super) fn make_dir(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// The text of a file, `None` if there is none.
-pub(super) fn read(path: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -31,7 +31,7 @@ pub(super) fn keep(path: &Path, text: &str) -> anyhow::Result<()> {
 }
 
 /// Replaces a file, with mode 0600: after a crash it is the old one or the new one, whole.
-pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let attempt = || -> std::io::Result<()> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".new");

@@ -112,13 +112,36 @@ impl Authority {
         {
             return Ok((certificate, key));
         }
+        self.issue((&certificate_path, &key_path), request)
+    }
+
+    fn issue(
+        &self,
+        (certificate_path, key_path): (&Path, &Path),
+        request: &Request<'_>,
+    ) -> anyhow::Result<(String, String)> {
         let pair = KeyPair::generate()?;
         let certificate = params(request)?.signed_by(&pair, &self.issuer)?.pem();
         let key = pair.serialize_pem();
         // A crash in between leaves two that do not belong together, which `serves` notices.
-        files::write(&key_path, &key)?;
-        files::write(&certificate_path, &certificate)?;
+        files::write(key_path, &key)?;
+        files::write(certificate_path, &certificate)?;
         Ok((certificate, key))
+    }
+
+    /// The certificate and key in `dir/FILE.crt` and `dir/FILE.key` as they were, and made anew.
+    pub(super) fn renew(&self, dir: &Path, file: &str) -> anyhow::Result<[(String, String); 2]> {
+        let (certificate_path, key_path) = (dir.join(format!("{file}.crt")), dir.join(format!("{file}.key")));
+        let missing = |path: &Path| format!("{} is missing", path.display());
+        let certificate = files::read(&certificate_path)?.with_context(|| missing(&certificate_path))?;
+        let key = files::read(&key_path)?.with_context(|| missing(&key_path))?;
+        let bad = || format!("{} is not a certificate that can be read", certificate_path.display());
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).with_context(bad)?;
+        let facts = facts(&der).with_context(bad)?;
+        let purpose = if facts.hosts.is_empty() { Purpose::Client } else { Purpose::Server(facts.hosts) };
+        let request = Request { name: &facts.name, group: facts.groups.first().map(String::as_str), purpose };
+        let new = self.issue((&certificate_path, &key_path), &request)?;
+        Ok([(certificate, key), new])
     }
 
     fn serves(&self, certificate: &str, key: &str, request: &Request<'_>) -> bool {

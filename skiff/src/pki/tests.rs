@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use skiff_apiserver::security::certificate;
 
 use super::*;
@@ -70,7 +72,8 @@ fn everyone_has_a_name_a_group_and_a_file_that_only_the_owner_reads() {
     }
     assert_eq!(fs::metadata(dir.0.join("kubeconfig")).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(dir.text("pki/node-n1.kubeconfig").contains("user: system:node:n1"));
-    pki.server_config(skiff_apiserver::security::tls::AnyClient::new(Vec::new())).unwrap();
+    let clients = skiff_apiserver::security::tls::AnyClient::new(Vec::new());
+    pki.server_config(pki.shown().unwrap(), clients).unwrap();
 }
 
 #[test]
@@ -111,4 +114,30 @@ fn the_key_signs_tokens() {
     let dir = Dir::new("tokens");
     let pki = dir.open(&[]).unwrap();
     skiff_apiserver::security::ServiceAccountTokens::new(pki.service_account_key_pem()).unwrap();
+}
+
+#[test]
+fn a_certificate_is_renewed_for_whom_and_what_it_was_for() {
+    let dir = Dir::new("anew");
+    let pki = dir.open(&["192.0.2.7"]).unwrap();
+    let folder = dir.0.join("pki");
+    let all = pairs(&folder).unwrap();
+    assert!(all.contains(&"apiserver".to_owned()) && all.contains(&"node-n1-serving".to_owned()), "{all:?}");
+    assert!(!all.contains(&"ca".to_owned()));
+    for name in all {
+        let before = facts(&dir.text(&format!("pki/{name}.crt")));
+        let [old, new] = renew(&folder, &name).unwrap();
+        assert_eq!(new.0, dir.text(&format!("pki/{name}.crt")), "{name}");
+        assert!(old.0 != new.0 && old.1 != new.1, "{name}: another certificate for another key");
+        let after = facts(&new.0);
+        assert_eq!(
+            (&after.name, &after.groups, &after.hosts, &after.issuer_key_id),
+            (&before.name, &before.groups, &before.hosts, &before.issuer_key_id),
+            "{name}"
+        );
+    }
+    let kept = dir.text("pki/apiserver.crt");
+    drop(pki);
+    dir.open(&["192.0.2.7"]).unwrap();
+    assert_eq!(dir.text("pki/apiserver.crt"), kept, "a start finds nothing to remake");
 }

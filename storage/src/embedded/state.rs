@@ -1,6 +1,7 @@
 //! Everything that is stored, as values that are cheap to clone; and the recent past.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -148,6 +149,8 @@ pub struct Shared {
     inner: Mutex<Inner>,
     signals: watch::Sender<Signals>,
     bounds: Bounds,
+    /// The log is to be rewritten, whether or not that is worth it.
+    scrub: AtomicBool,
 }
 
 /// What wakes watches; the counts only grow.
@@ -177,7 +180,22 @@ struct Inner {
 
 impl Shared {
     pub fn new(replay: Replay) -> Self {
-        Self { inner: Mutex::new(replay.inner), signals: watch::Sender::default(), bounds: replay.bounds }
+        Self {
+            inner: Mutex::new(replay.inner),
+            signals: watch::Sender::default(),
+            bounds: replay.bounds,
+            scrub: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks for the log to be rewritten.
+    pub fn ask_scrub(&self) {
+        self.scrub.store(true, Ordering::Release);
+    }
+
+    /// Whether that was asked since the last call.
+    pub fn take_scrub(&self) -> bool {
+        self.scrub.swap(false, Ordering::AcqRel)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

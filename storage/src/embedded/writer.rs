@@ -68,8 +68,8 @@ pub fn spawn(
                 }
             } else {
                 writer.write(&mut waiting);
-                writer.rewrite_if_due();
             }
+            writer.rewrite_if_due();
         }
     })
 }
@@ -143,7 +143,9 @@ impl Writer {
 
     fn rewrite_if_due(&mut self) {
         let needed = self.shared.newest().live_bytes + self.shared.history_bytes();
-        if self.log.len() < self.options.rewrite_bytes.max(self.rewrite_at) || self.log.len() < 2 * needed {
+        let large = self.log.len() >= self.options.rewrite_bytes.max(self.rewrite_at);
+        let due = large && self.log.len() >= 2 * needed;
+        if !due && !self.shared.take_scrub() {
             return;
         }
         let (oldest, past, newest) = self.shared.history();

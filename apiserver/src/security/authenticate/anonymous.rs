@@ -4,10 +4,13 @@
 /// to authorization.
 pub const OPEN_PATHS: [&str; 4] = ["/healthz", "/livez", "/readyz", "/version"];
 
+/// Where a node that joins finds out what the cluster's CA is, before it has anything to show; a role lets anyone read it.
+pub const CLUSTER_INFO: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+
 /// Where nobody in particular may ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Anonymous {
-    /// On [`OPEN_PATHS`] and single checks below them.
+    /// On [`OPEN_PATHS`] and single checks below them, and for [`CLUSTER_INFO`].
     #[default]
     Health,
     /// Nowhere (`--anonymous-auth=false`).
@@ -25,6 +28,7 @@ impl Anonymous {
             Self::Never => false,
             Self::Always => true,
             Self::On(paths) => paths.iter().any(|own| own == path),
+            Self::Health if path == CLUSTER_INFO => true,
             Self::Health => OPEN_PATHS.iter().any(|open| {
                 path.strip_prefix(open).is_some_and(|rest| {
                     rest.is_empty() || rest == "/" || (*open != "/version" && rest.starts_with('/'))
@@ -50,6 +54,8 @@ mod tests {
             ("/healthzz", false),
             ("/api", false),
             ("/metrics", false),
+            (CLUSTER_INFO, true),
+            ("/api/v1/namespaces/kube-public/configmaps/other", false),
         ];
         for (path, open) in table {
             assert_eq!(Anonymous::Health.allows(path), open, "{path}");
