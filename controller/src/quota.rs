@@ -29,6 +29,8 @@ use source::Sources;
 const RESYNC: Duration = Duration::from_secs(300);
 /// How often a kind that a quota names and that is not there is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How soon it is counted again after a count was written: views of other kinds may have been behind that of quotas.
+const RECOUNT: Duration = Duration::from_secs(1);
 /// How long nothing must have been charged before less is written than was charged.
 const SETTLE: Duration = Duration::from_millis(300);
 /// How long that may take at most: who is charged all the time gets back what is free all the same.
@@ -140,6 +142,7 @@ async fn reconcile(
                 Err(error) if is_not_found(&error) => return Ok(Action::Done),
                 written => written.map(|_| ())?,
             }
+            return Ok(Action::After(RECOUNT));
         }
         _ => {}
     }

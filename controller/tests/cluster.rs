@@ -255,7 +255,8 @@ async fn a_replication_controller_keeps_its_pods_beside_a_set_of_its_name() {
 #[tokio::test]
 async fn a_quota_says_what_is_there_and_follows_what_goes() {
     let cluster = Cluster::start(Config { leader_elect: false, ..Config::default() }).await;
-    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "9", "requests.cpu": "4", "configmaps": "5"}}});
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "9", "requests.cpu": "4", "configmaps": "5",
+        "resourcequotas": "1"}}});
     let pod = |name: &str| {
         json!({"metadata": {"name": name, "namespace": "default"}, "spec": {
             "containers": [{"name": "c", "resources": {"requests": {"cpu": "500m"}}}]}})
@@ -276,7 +277,8 @@ async fn a_quota_says_what_is_there_and_follows_what_goes() {
         }
     };
     let quotas: Api<ResourceQuota> = cluster.api();
-    until(quotas.clone(), "the first count", is(["3", "1500m", "1"])).await;
+    let counted = until(quotas.clone(), "the first count", is(["3", "1500m", "1"])).await;
+    assert_eq!(used(&counted, "resourcequotas").as_deref(), Some("1"), "it counts itself");
     let pods: Api<Pod> = cluster.api();
     pods.delete("a", &DeleteParams::default()).await.unwrap();
     until(quotas.clone(), "one less", is(["2", "1", "1"])).await;

@@ -27,6 +27,8 @@ enum Source {
     Pods,
     Services,
     Claims,
+    /// Quotas count too, the one that counts among them.
+    Quotas,
     /// As they are.
     Whole(View<DynamicObject>),
     /// How many there are: what is in them does not matter.
@@ -54,6 +56,7 @@ impl Sources {
                 Source::Pods => list(&self.context.pods, namespace).await,
                 Source::Services => list(&self.context.services, namespace).await,
                 Source::Claims => list(&self.context.claims, namespace).await,
+                Source::Quotas => list(&self.context.quotas, namespace).await,
                 Source::Whole(view) => list(view, namespace).await,
                 Source::Counted(view) => {
                     view.synced().await;
@@ -75,6 +78,7 @@ impl Sources {
             Measure::Pods => Source::Pods,
             Measure::Services => Source::Services,
             Measure::Claims => Source::Claims,
+            Measure::Count { .. } if measure.kind() == ("", "resourcequotas") => Source::Quotas,
             _ => {
                 let id = measure.kind();
                 let kinds = discover(&context.client).await?;
@@ -97,6 +101,7 @@ impl Sources {
             Source::Pods => self.notice(measure, &context.pods),
             Source::Services => self.notice(measure, &context.services),
             Source::Claims => self.notice(measure, &context.claims),
+            Source::Quotas => self.notice(measure, &context.quotas),
             Source::Whole(view) => self.notice(measure, view),
             Source::Counted(view) => self.notice(measure, view),
         }
