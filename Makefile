@@ -35,8 +35,15 @@ bench: ## measure, and write bench/RESULTS.md
 	@$(MAKE) --no-print-directory build
 	cargo run --release -p skiff-bench -- --bin $(BIN)
 
+fuzz: ## every decoder, fed with what is almost right; TIME=600 seconds each
+	@scripts/packages.sh build
+	@scripts/fuzz.sh $(or $(TIME),60)
+
+replay: build ## the same requests to PEER_KUBE_APISERVER and to this server; prints what they answer differently
+	cargo run --release -p skiff-bench -- --bin $(BIN) --replay
+
 install: build ## put binaries, completions and systemd units in place
 	@scripts/install.sh $(BIN)
 
-.PHONY: help build run stop test check bench install
+.PHONY: help build run stop test check bench fuzz replay install
 .DEFAULT_GOAL := help

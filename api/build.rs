@@ -1,6 +1,7 @@
 //! Writes the structure of every built-in type into `OUT_DIR`: `schemas.json` without
 //! descriptions, which each start decodes, and `described.json.gz` with them, for OpenAPI.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -12,8 +13,11 @@ macro_rules! add {
     };
 }
 
+const KINDS: &str = "kinds/builtin.txt";
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={KINDS}");
     let mut generator = schemars::SchemaGenerator::default();
     add!(generator,
         core::v1 {
@@ -69,8 +73,32 @@ fn main() {
     packed.write_all(definitions.to_string().as_bytes()).expect("OUT_DIR can be written");
     packed.finish().expect("OUT_DIR can be written");
 
+    let columns = serde_json::to_string(&column_docs(&definitions)).expect("text is valid JSON");
+    std::fs::write(out.join("columns.json"), columns).expect("OUT_DIR can be written");
+
     strip(&mut definitions);
     std::fs::write(out.join("schemas.json"), definitions.to_string()).expect("OUT_DIR can be written");
+}
+
+/// What is said of the fields that columns of `kinds/builtin.txt` refer to (`@core.v1.PodSpec.nodeName`).
+fn column_docs(definitions: &Value) -> BTreeMap<String, String> {
+    let kinds = std::fs::read_to_string(KINDS).expect("the kinds are beside this script");
+    let references = kinds.lines().filter_map(|line| line.rsplit_once("|@").map(|(_, reference)| reference));
+    let doc = |reference: &str| {
+        let (definition, field) = reference.rsplit_once('.')?;
+        let name = match definition.strip_prefix("meta.") {
+            Some(rest) => format!("io.k8s.apimachinery.pkg.apis.meta.{rest}"),
+            None => format!("io.k8s.api.{definition}"),
+        };
+        Some(definitions.get(name)?["properties"][field]["description"].as_str()?.to_owned())
+    };
+    references
+        .chain(["meta.v1.ObjectMeta.name", "meta.v1.ObjectMeta.creationTimestamp"])
+        .map(|reference| {
+            let doc = doc(reference).unwrap_or_else(|| panic!("{KINDS}: nothing is said of {reference}"));
+            (reference.to_owned(), doc)
+        })
+        .collect()
 }
 
 /// Removes descriptions: those keys whose value is text (a field may be called `description`).

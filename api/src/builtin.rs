@@ -1,6 +1,7 @@
 //! The kinds that ship in the binary, read from `kinds/builtin.txt`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use crate::kind::{Action, Column, Kind, Presents, Registry, Subresource, Version};
 use crate::schema;
@@ -36,6 +37,17 @@ pub fn read(text: &str) -> Vec<Kind> {
                     }
                 }
             }
+            "also" => kind.versions.push(Version {
+                name: rest.into(),
+                schema: schema::definition(&schema::definition_of(&kind.group, rest, &kind.kind))
+                    .cloned()
+                    .unwrap_or_default(),
+                ..kind.versions[0].clone()
+            }),
+            "deprecated" => {
+                let version = &mut kind.versions[0];
+                version.deprecated = Some(format!("{} {} is deprecated in {rest}", version.name, kind.kind));
+            }
             "sub" => {
                 for name in rest.split(' ') {
                     let sub = subresource(kind, name);
@@ -51,7 +63,15 @@ pub fn read(text: &str) -> Vec<Kind> {
             _ => {}
         }
     }
-    kinds.iter_mut().for_each(complete_columns);
+    for kind in &mut kinds {
+        complete_columns(kind);
+        // What is said of the first version holds for the others.
+        let (first, others) = kind.versions.split_first_mut().expect("a kind has a version");
+        for version in others {
+            version.subresources.clone_from(&first.subresources);
+            version.columns.clone_from(&first.columns);
+        }
+    }
     kinds
 }
 
@@ -73,6 +93,7 @@ fn kind(line: &str) -> Option<Kind> {
         versions: vec![Version {
             name: version.into(),
             served: true,
+            deprecated: None,
             validator: None,
             rules: None,
             schema: schema::definition(&schema::definition_of(group, version, name))
@@ -189,26 +210,41 @@ fn column(line: &str) -> Option<Column> {
         return Some(Column { name: "-".into(), ..column("||0||")? });
     }
     let mut parts = line.split('|');
+    let (name, sort) = (parts.next()?, parts.next()?);
+    let (sort, format) = sort.split_once('/').unwrap_or((sort, ""));
     Some(Column {
-        name: parts.next()?.into(),
-        r#type: parts.next()?.into(),
-        format: String::new(),
+        name: name.into(),
+        r#type: sort.into(),
+        format: format.into(),
         priority: parts.next()?.parse().ok()?,
         source: parts.next()?.into(),
-        description: parts.next()?.into(),
+        description: described(parts.next()?),
     })
+}
+
+/// What is said of a name and an age.
+pub(crate) const NAME: &str = "@meta.v1.ObjectMeta.name";
+pub(crate) const AGE: &str = "@meta.v1.ObjectMeta.creationTimestamp";
+
+/// What a column means: its own words, or (`@`) what is said of a field.
+pub(crate) fn described(text: &str) -> String {
+    static FIELDS: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
+        serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/columns.json")))
+            .expect("the build wrote this JSON")
+    });
+    match text.strip_prefix('@') {
+        Some(field) => FIELDS.get(field).cloned().unwrap_or_default(),
+        None => text.into(),
+    }
 }
 
 /// Adds the name first and the age last, where the declaration leaves them out.
 fn complete_columns(kind: &mut Kind) {
-    const NAME: &str = "Name must be unique within a namespace";
-    const AGE: &str = "When this object was made";
     let columns = &mut kind.versions[0].columns;
     let own_first = columns.first().is_some_and(|column| column.name.starts_with('!'));
     if own_first {
         columns[0].name.remove(0);
-    } else if let Some(mut name) = column(&format!("Name|string|0|.metadata.name|{NAME}")) {
-        name.format = "name".into();
+    } else if let Some(name) = column(&format!("Name|string/name|0|.metadata.name|{NAME}")) {
         columns.insert(0, name);
     }
     let no_age = columns.iter().any(|column| column.name == "-" || column.name == "Age");
@@ -217,7 +253,7 @@ fn complete_columns(kind: &mut Kind) {
         columns.extend(column(&format!("Age|string|0|=age|{AGE}")));
     }
     for column in columns.iter_mut().filter(|column| column.name == "Age") {
-        column.description = AGE.into();
+        column.description = described(AGE);
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::builtin;
+use crate::builtin::{self, described};
 use crate::kind::{Action, Column, Kind, Subresource, Version};
 use crate::schema;
 
@@ -75,6 +75,10 @@ fn version(kind: &Kind, raw: &Value) -> Version {
     Version {
         name: text(raw, "name").into(),
         served: raw["served"] == true,
+        deprecated: (raw["deprecated"] == true).then(|| match text(raw, "deprecationWarning") {
+            "" => format!("{} {} is deprecated", kind.api_version(text(raw, "name")), kind.kind),
+            own => own.to_owned(),
+        }),
         schema: schema::from_json(structure),
         validator: Some(Arc::new(Validator::new(structure))),
         rules: None,
@@ -102,11 +106,9 @@ fn columns(raw: &Value) -> Vec<Column> {
         priority: 0,
         source: source.into(),
     };
-    let about = "Name must be unique within a namespace. Is required when creating resources, although some resources \
-                 may allow a client to request the generation of an appropriate name automatically.";
-    let mut columns = vec![plain("Name", "string", "name", about, ".metadata.name")];
+    let mut columns = vec![plain("Name", "string", "name", &described(builtin::NAME), ".metadata.name")];
     match raw.as_array().filter(|raw| !raw.is_empty()) {
-        None => columns.push(plain("Age", "date", "", "When this object was made", "=age")),
+        None => columns.push(plain("Age", "date", "", &described(builtin::AGE), "=age")),
         Some(raw) => columns.extend(raw.iter().map(|raw| Column {
             priority: raw["priority"].as_i64().and_then(|value| i32::try_from(value).ok()).unwrap_or(0),
             ..plain(

@@ -107,6 +107,8 @@ pub struct Version {
     pub name: String,
     /// Whether clients may ask for it; a version that is only stored cannot be asked for.
     pub served: bool,
+    /// What whoever asks for it is warned of, if it is about to go.
+    pub deprecated: Option<String>,
     /// Its structure.
     pub schema: Schema,
     /// What its objects are held to beyond their structure, if a schema says it and not code.

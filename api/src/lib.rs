@@ -5,6 +5,7 @@
 pub mod bootstrap_token;
 pub mod builtin;
 pub mod certificate;
+pub mod convert;
 pub mod custom;
 pub mod duration;
 pub mod go_json;

@@ -148,7 +148,7 @@ pub fn qualified(text: &str) -> Vec<String> {
         }
         _ => {
             return vec![format!(
-                "a qualified name {WORD} with an optional DNS subdomain prefix and '/' (e.g. \
+                "a valid label key {WORD} with an optional DNS subdomain prefix and '/' (e.g. \
                  'example.com/MyName')"
             )];
         }

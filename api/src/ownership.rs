@@ -28,7 +28,7 @@ pub use managed::{Managed, Manager, Operation, Owned, is_reset, same_but_times};
 pub use members::members;
 pub use merge::merge;
 pub use remove::{extract, remove};
-pub use reset::{Reset, is_tracked, of as reset};
+pub use reset::{Reset, is_tracked, left_alone, of as reset};
 pub use scale::Replicas;
 pub use set::{Node, Pattern, Set};
 pub use tracker::{Tracker, empty};

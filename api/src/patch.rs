@@ -5,41 +5,100 @@ mod strategic;
 
 use serde_json::{Map, Value};
 
-use crate::Object;
-use crate::status::Status;
+use crate::go_json::syntax_error;
+use crate::status::{Details, Status};
+use crate::{Object, walk};
 
 pub use strategic::{merge as strategic_value, strategic};
 
 /// Applies a JSON patch (RFC 6902).
 pub fn json(live: &Object, patch: &[u8]) -> Result<Object, Status> {
-    let operations: json_patch::Patch = serde_json::from_slice(patch)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let operations = match decode(patch).map_err(|why| undecodable(&why))? {
+        Value::Array(operations) => operations,
+        Value::Null => Vec::new(),
+        other => {
+            let sort = walk::sort(&other);
+            return Err(undecodable(&format!(
+                "json: cannot unmarshal {sort} into Go value of type []handlers.jsonPatchOp"
+            )));
+        }
+    };
+    if operations.len() > OPERATIONS {
+        let found = operations.len();
+        let why = format!("The allowed maximum operations in a JSON patch is {OPERATIONS}, got {found}");
+        return Err(Status::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}")));
+    }
     let mut object = live.clone();
-    json_patch::patch(&mut object, &operations).map_err(|error| {
-        Status::new(
-            422,
-            "Invalid",
-            format!("the server rejected our request due to an error in our request: {error}"),
-        )
-    })?;
+    for mut operation in operations {
+        // As in upstream's library, what replaces a member that is not there is it.
+        if operation["op"] == "replace"
+            && has_map_above(&object, operation["path"].as_str().unwrap_or_default())
+        {
+            operation["op"] = "add".into();
+        }
+        let operation: json_patch::PatchOperation =
+            serde_json::from_value(operation).map_err(|_| rejected())?;
+        json_patch::patch(&mut object, &[operation]).map_err(|_| rejected())?;
+    }
     Ok(object)
+}
+
+/// The most operations of a JSON patch.
+const OPERATIONS: usize = 10_000;
+
+/// 422 for a patch that does not fit the object; upstream says no more.
+fn rejected() -> Status {
+    let why = "the server rejected our request due to an error in our request";
+    let mut status = Status::new(422, "Invalid", why);
+    status.details = Some(Details::default());
+    status
+}
+
+fn undecodable(why: &str) -> Status {
+    Status::bad_request(format!("error decoding patch: {why}"))
+}
+
+/// JSON, or what Go would say of it.
+fn decode(bytes: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(bytes).map_err(|error| syntax_error(bytes).unwrap_or_else(|| error.to_string()))
+}
+
+/// Whether a pointer names a member of an object, and not an item of a list.
+fn has_map_above(object: &Value, pointer: &str) -> bool {
+    let above = pointer.rsplit_once('/').map(|(above, _)| above);
+    above.and_then(|above| object.pointer(above)).is_some_and(Value::is_object)
 }
 
 /// Applies a JSON merge patch (RFC 7386).
 pub fn merge(live: &Object, patch: &[u8]) -> Result<Object, Status> {
-    let patch = read(patch)?;
+    let patch = read(patch).map_err(|why| undecodable(&why))?;
     let mut object = live.clone();
     merge_value(&mut object, &patch);
     Ok(object)
 }
 
-pub(crate) fn read(patch: &[u8]) -> Result<Value, Status> {
-    let patch: Value = serde_json::from_slice(patch)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    if patch.is_object() {
-        Ok(patch)
-    } else {
-        Err(Status::bad_request("error decoding patch: the patch must be an object"))
+/// An object, or what Go would say of anything else.
+pub(crate) fn read(patch: &[u8]) -> Result<Value, String> {
+    match decode(patch)? {
+        patch if patch.is_object() => Ok(patch),
+        other => {
+            let sort = walk::sort(&other);
+            Err(format!("json: cannot unmarshal {sort} into Go value of type map[string]interface {{}}"))
+        }
+    }
+}
+
+/// A value as Go prints it.
+pub fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let members = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value)));
+            format!("map[{}]", members.collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -82,6 +141,47 @@ mod tests {
             json!({"a": {"c": [1], "d": {}}})
         );
         assert_eq!(merge(&live, b"[]").unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn json_patches_are_refused_as_upstream_does() {
+        let live = json!({"data": {"a": "1"}, "list": [1]});
+        for (patch, code, message) in [
+            (
+                "{}",
+                400,
+                "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+            ),
+            ("[{\"op\":", 400, "error decoding patch: unexpected end of JSON input"),
+            (
+                r#"[{"op":"what","path":"/a"}]"#,
+                422,
+                "the server rejected our request due to an error in our request",
+            ),
+            (
+                r#"[{"op":"remove","path":"/data/b"}]"#,
+                422,
+                "the server rejected our request due to an error in our request",
+            ),
+            (
+                r#"[{"op":"replace","path":"/list/4","value":1}]"#,
+                422,
+                "the server rejected our request due to an error in our request",
+            ),
+        ] {
+            let status = json(&live, patch.as_bytes()).unwrap_err();
+            assert_eq!((status.code, status.message.as_str()), (code, message), "{patch}");
+        }
+        let many = format!("[{}]", vec![r#"{"op":"test","path":"/data/a","value":"1"}"#; 10_001].join(","));
+        assert_eq!(json(&live, many.as_bytes()).unwrap_err().code, 413);
+        let made = json(&live, br#"[{"op":"replace","path":"/data/b","value":"2"}]"#).unwrap();
+        assert_eq!(made["data"], json!({"a": "1", "b": "2"}));
+        let list = merge(&live, b"[]").unwrap_err().message;
+        assert_eq!(
+            list,
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+        );
+        assert_eq!(go_text(&json!({"b": [1, "x"], "a": null})), "map[a:<nil> b:[1 x]]");
     }
 
     #[test]

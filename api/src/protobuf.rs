@@ -23,7 +23,7 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// It does not begin with the magic bytes.
-    #[error("provided data does not appear to be a protobuf message")]
+    #[error("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")]
     NotProtobuf,
     /// The bytes are not a message.
     #[error("protobuf: {0}")]
@@ -141,6 +141,11 @@ fn no_form(api_version: &str, kind: &str) -> Error {
 fn form(api_version: &str, kind: &str) -> Result<&'static Schema, Error> {
     let found = match (api_version, kind) {
         ("meta.k8s.io/v1" | "meta.k8s.io/v1beta1", "PartialObjectMetadata") => partial(),
+        // Kubernetes still stores these in the version before, whose fields have the same numbers.
+        (
+            "admissionregistration.k8s.io/v1beta1",
+            "MutatingAdmissionPolicy" | "MutatingAdmissionPolicyBinding",
+        ) => definition_of_kind("admissionregistration.k8s.io/v1", kind),
         _ => definition_of_kind(api_version, kind),
     };
     found

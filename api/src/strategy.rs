@@ -72,6 +72,7 @@ pub fn of(kind: &Kind) -> &'static dyn Strategy {
         ("", "ResourceQuota") => &limits::Quota,
         ("scheduling.k8s.io", "PriorityClass") => &policy::Priority,
         ("", "PodTemplate") => &policy::Template,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &policy::Level,
         (crate::custom::GROUP, "CustomResourceDefinition") => {
             &custom_resource_definition::CustomResourceDefinition
         }

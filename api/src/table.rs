@@ -3,9 +3,12 @@
 
 mod cells;
 mod event;
+mod extension;
 mod network;
 mod node;
 mod pod;
+mod storage;
+mod workload;
 
 use std::borrow::Cow;
 
@@ -14,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::Object;
 use crate::kind::{Kind, Version};
-use crate::{duration, meta};
+use crate::{convert, duration, meta};
 
 /// The `columnDefinitions` of a table.
 pub fn columns(version: &Version) -> Vec<Value> {
@@ -33,6 +36,9 @@ pub fn row(kind: &Kind, version: &Version, object: &Object, now: Timestamp) -> V
     let mut stored = Cow::Borrowed(object);
     if let Some(presents) = &kind.presents {
         presents.store(stored.to_mut());
+    }
+    if convert::differs(kind, &version.name) {
+        convert::store(kind, &version.name, stored.to_mut());
     }
     let object = &*stored;
     version
@@ -79,6 +85,32 @@ fn cell(name: &str, argument: &str, object: &Object, now: Timestamp) -> Value {
         "event-object" => event::about(object).into(),
         "event-source" => event::source(object).into(),
         "event-count" => event::count(object).into(),
+        "ingress-hosts" => network::hosts(object).into(),
+        "ingress-address" => network::balanced(object).into(),
+        "ingress-ports" => {
+            if cells::list(&object["spec"], "tls").is_empty() { "80" } else { "80, 443" }.into()
+        }
+        "ingress-parameters" => network::parameters(object).into(),
+        "parent-ref" => network::parent(object).into(),
+        "job-status" => workload::job_status(object).into(),
+        "job-completions" => workload::job_completions(object).into(),
+        "job-duration" => workload::job_duration(object, now).into(),
+        "targets" => workload::targets(object).into(),
+        "controller" => workload::controller(object).into(),
+        "quota" => workload::quota(object, argument == "limits").into(),
+        "phase" => storage::phase(object).into(),
+        "class" => storage::class(object).into(),
+        "claim-capacity" => storage::claim_capacity(object).into(),
+        "claim-modes" => storage::claim_modes(object).into(),
+        "audiences" => storage::audiences(object).into(),
+        "claim-state" => storage::claim_state(object).into(),
+        "csr-status" => extension::certificate(object).into(),
+        "requested-duration" => extension::requested(object).into(),
+        "param-kind" => extension::param_kind(object).into(),
+        "param-ref" => extension::param_ref(object).into(),
+        "dangling" => cells::condition(object, "Dangling").map_or("?", |found| found.0).into(),
+        "api-service" => extension::service(object).into(),
+        "api-available" => extension::available(object).into(),
         _ => cells::cell(name, argument, object),
     }
 }

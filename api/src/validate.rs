@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::kind::{Kind, Version};
 use crate::status::{FieldError, Problem};
-use crate::{Object, rules, strategy, walk};
+use crate::{Object, convert, rules, strategy, walk};
 
 /// Rules of a version that are evaluated elsewhere: those that its definition writes in the expression language.
 pub trait Rules: fmt::Debug + Send + Sync {
@@ -42,6 +42,15 @@ pub fn check_rules(version: &Version, new: &Object, old: Option<&Object>, errors
 
 /// What is wrong with an object of a version that has been completed; `old` is what an update changes.
 pub fn validate(kind: &Kind, version: &Version, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    if convert::differs(kind, &version.name) {
+        // As upstream, what is wrong is told of one form of the object, whatever the client speaks.
+        let stored = |object: &Object| {
+            let mut object = object.clone();
+            convert::store(kind, &version.name, &mut object);
+            object
+        };
+        return validate(kind, kind.stored(), &stored(new), old.map(stored).as_ref());
+    }
     let schema = &version.schema;
     let mut errors = strategy::check_metadata(kind, new, old);
     errors.extend(rules::check(schema, new, old));

@@ -11,6 +11,7 @@ mod prune;
 use serde_json::Value;
 
 pub use check::check;
+pub(crate) use conditional::TEMPLATE_GENERATION;
 pub use decode::{decode_error, sort};
 pub use default::default;
 pub use normalise::normalise;

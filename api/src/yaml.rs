@@ -1,5 +1,9 @@
 //! Documents from YAML or JSON, with duplicate keys reported.
 
+mod write;
+
+pub use write::to_string;
+
 use std::borrow::Cow;
 
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};

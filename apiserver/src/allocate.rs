@@ -9,6 +9,7 @@ mod index;
 pub(crate) mod repair;
 mod turn;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -231,7 +232,8 @@ impl Allocator {
             Some("LoadBalancer") => new["spec"]["allocateLoadBalancerNodePorts"] != false,
             _ => false,
         };
-        let own = held(&json!({"spec": {"ports": own["ports"]}}));
+        let port = &own["healthCheckNodePort"];
+        let own = held(&json!({"spec": {"ports": own["ports"], "healthCheckNodePort": port}}));
         // What this Service asks for; one of its ports may be that of another of its protocols.
         let mut mine = held(&json!({"spec": {"ports": new["spec"]["ports"]}}));
         for (at, port) in new["spec"]["ports"].as_array_mut().into_iter().flatten().enumerate() {
@@ -271,6 +273,41 @@ impl Allocator {
                 continue;
             };
             errors.push(FieldError::invalid(path, asked, detail));
+        }
+        self.health_port(new, &own, taken, &mut mine, errors);
+    }
+
+    /// A balancer that leads to local pods only asks each node, on a port, whether it has some.
+    fn health_port(
+        &self,
+        new: &mut Value,
+        own: &BTreeSet<Claim>,
+        taken: &Index,
+        mine: &mut BTreeSet<Claim>,
+        errors: &mut Vec<FieldError>,
+    ) {
+        let spec = &mut new["spec"];
+        if spec["type"] != "LoadBalancer" || spec["externalTrafficPolicy"] != "Local" {
+            return;
+        }
+        let path = "spec.healthCheckNodePort";
+        let asked = spec["healthCheckNodePort"].as_u64().unwrap_or(0);
+        if asked == 0 {
+            match self.free_port(|claim: &Claim| !taken.holds(*claim) && !mine.contains(claim)) {
+                Some(free) => {
+                    spec["healthCheckNodePort"] = free.into();
+                    mine.insert(Claim::Port(free));
+                }
+                None => {
+                    let why = "failed to allocate a nodePort: range is full";
+                    errors.push(FieldError::new(Problem::Internal, path, Value::Null, why));
+                }
+            }
+            return;
+        }
+        let claim = u16::try_from(asked).ok().map(Claim::Port);
+        if claim.is_some_and(|claim| taken.holds(claim) && !own.contains(&claim)) {
+            errors.push(FieldError::invalid(path, asked, PORT_TAKEN));
         }
     }
 
@@ -315,6 +352,9 @@ fn keep(new: &mut Value, old: &Value) {
     }
     if !matches!(new["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer")) {
         return;
+    }
+    if new["spec"]["externalTrafficPolicy"] == "Local" && new["spec"]["healthCheckNodePort"].is_null() {
+        new["spec"]["healthCheckNodePort"] = old["spec"]["healthCheckNodePort"].clone();
     }
     let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
     for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {

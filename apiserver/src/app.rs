@@ -244,16 +244,22 @@ impl App {
     async fn handle_allowed(
         self: &Arc<Self>,
         mut request: Request<Body>,
-        info: RequestInfo,
+        mut info: RequestInfo,
         query: Query,
         context: Context,
     ) -> Result<Response<Body>, Status> {
         if !info.is_resource {
             return discovery::answer(self, &request.map(drop), &query).await;
         }
+        if info.group.is_empty() && (&*info.resource, &*info.verb) == ("bindings", "create") {
+            (info, request) = subresource::of_binding(info, request).await?;
+        }
         let registry = self.registry.load_full();
         let Some(kind) = registry.resource(&info.group, &info.version, &info.resource) else {
             if !discovery::is_served(&registry, &info.group, &info.version) {
+                if discovery::is_group(&registry, &info.group) {
+                    return Err(Status::no_such_path());
+                }
                 return Ok(discovery::no_page());
             }
             return review::answer(self, &context, &info, &mut request).await;
@@ -270,6 +276,9 @@ impl App {
             accept: Accept::parse(request.headers().get(header::ACCEPT)),
             admitted: false,
         };
+        if let Some(warning) = &call.kind_version().deprecated {
+            call.context.warn(warning);
+        }
         call.check_shape()?;
         // What could not be answered is not done.
         if call.accept.refused

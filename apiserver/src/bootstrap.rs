@@ -38,6 +38,18 @@ pub async fn install(app: &Arc<App>) -> anyhow::Result<()> {
         });
         rest.push(("/apis/scheduling.k8s.io/v1/priorityclasses".to_owned(), class));
     }
+    for (name, data) in [
+        // Whom other API servers and controllers may trust to say who a client is.
+        ("extension-apiserver-authentication", json!({"client-ca-file": app.config.ca_pem})),
+        // Since when it is recorded that a token kept in a Secret is used; controllers remove those that are not.
+        (
+            "kube-apiserver-legacy-service-account-token-tracking",
+            json!({"since": jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()}),
+        ),
+    ] {
+        let object = json!({"metadata": {"name": name, "namespace": "kube-system"}, "data": data});
+        rest.push(("/api/v1/namespaces/kube-system/configmaps".to_owned(), object));
+    }
     ensure_all(app, rest).await?;
     api_service(app).await
 }

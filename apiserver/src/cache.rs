@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use derived::Derived;
-pub use item::Item;
+pub use item::{Item, shows_otherwise};
 pub use kind::{Change, KindCache, Missed, Snapshot};
 
 /// How long a read waits for the cache to reach the revision it needs.

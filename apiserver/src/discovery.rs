@@ -62,8 +62,8 @@ pub async fn answer(app: &Arc<App>, request: &Request<()>, query: &Query) -> Res
             }],
         }),
         ["apis"] => {
-            let groups: Vec<Value> =
-                groups(&registry).into_iter().filter(|(group, _)| !group.is_empty()).map(group).collect();
+            let groups = ordered(groups(&registry)).into_iter().filter(|(group, _)| !group.is_empty());
+            let groups: Vec<Value> = groups.map(group).collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
         ["apis", name] => {
@@ -80,6 +80,8 @@ pub async fn answer(app: &Arc<App>, request: &Request<()>, query: &Query) -> Res
         ["apis", group, version] if is_served(&registry, group, version) => {
             resources(&registry, group, version)?
         }
+        // The group is there, and answers as a resource would.
+        ["apis", group, _] if groups(&registry).contains_key(*group) => return Err(Status::no_such_path()),
         [] => json!({"paths": paths(&registry)}),
         _ => return Ok(no_page()),
     };
@@ -103,6 +105,11 @@ pub fn no_page() -> Response<Body> {
 /// Whether anything is served in that group and version.
 pub fn is_served(registry: &Registry, group: &str, version: &str) -> bool {
     groups(registry).get(group).is_some_and(|versions| versions.iter().any(|known| known == version))
+}
+
+/// Whether anything is served in that group.
+pub fn is_group(registry: &Registry, group: &str) -> bool {
+    groups(registry).contains_key(group)
 }
 
 /// Every path that is no resource.
@@ -177,6 +184,21 @@ fn groups(registry: &Registry) -> BTreeMap<String, Vec<String>> {
     groups
 }
 
+/// Groups as upstream lists them: the built-in ones by its priorities, then others by name.
+#[rustfmt::skip]
+const ORDER: [&str; 20] = [
+    "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
+    "autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io",
+    "storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io",
+    "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
+];
+
+fn ordered(groups: BTreeMap<String, Vec<String>>) -> Vec<(String, Vec<String>)> {
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(group, _)| ORDER.iter().position(|known| known == group).unwrap_or(ORDER.len()));
+    groups
+}
+
 /// How a version stands among others: `v2`, `v1`, `v2beta1`, `v1beta2`, `v1alpha1`.
 fn rank(version: &str) -> (u8, u32, u32) {
     let rest = version.trim_start_matches('v');
@@ -222,8 +244,11 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Value, S
         if !kind.categories.is_empty() {
             resource["categories"] = json!(kind.categories);
         }
-        let stored = kind.stored();
-        resource["storageVersionHash"] = storage_hash(group, &stored.name, &kind.kind).into();
+        resource["storageVersionHash"] = match &kind.presents {
+            Some(stored) => storage_hash(&stored.group, &stored.version, &kind.kind),
+            None => storage_hash(group, &kind.stored().name, &kind.kind),
+        }
+        .into();
         list.push(resource);
         for (name, subresource) in &kind.version(version).expect("it was filtered by this").subresources {
             let mut entry = json!({
@@ -246,9 +271,14 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Result<Value, S
     if list.is_empty() {
         return Err(Status::no_such_path());
     }
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    list.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    if group.is_empty() {
+        // As upstream, the core group does not say what this list is a list of.
+        return Ok(json!({"kind": "APIResourceList", "groupVersion": version, "resources": list}));
+    }
     Ok(json!({
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list,
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{group}/{version}"),
+        "resources": list,
     }))
 }
 

@@ -5,6 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::Value;
 use skiff_api::protobuf;
 use skiff_api::status::Status;
+use skiff_api::yaml;
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -193,9 +194,7 @@ fn no_protobuf(form: Form) -> Status {
 pub fn value(code: u16, value: &Value, accept: &Accept) -> Response<Body> {
     match accept.encoding {
         Encoding::Yaml => {
-            if let Ok(text) = serde_saphyr::to_string(value) {
-                return encoded(code, text, "application/yaml");
-            }
+            return encoded(code, yaml::to_string(value), "application/yaml");
         }
         Encoding::Protobuf | Encoding::ProtobufOrJson => match protobuf::encode(value) {
             Ok(bytes) => return encoded(code, bytes, PROTOBUF),

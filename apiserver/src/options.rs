@@ -93,7 +93,9 @@ fn list_errors(options: &ListOptions, asked: &str, initial: bool) -> Vec<FieldEr
             errors.push(FieldError::forbidden(field, why));
         }
         if options.matching == Match::Unset {
-            errors.push(FieldError::not_supported(field, asked, &["Exact", "NotOlderThan", ""]));
+            // Not in the order of their letters, as upstream.
+            let known = r#"supported values: "Exact", "NotOlderThan", """#;
+            errors.push(FieldError::new(Problem::NotSupported, field, asked.into(), known));
         }
         if options.matching == Match::Exact && options.resource_version == "0" {
             let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";

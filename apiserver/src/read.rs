@@ -14,7 +14,7 @@ use skiff_api::{meta, table};
 use skiff_storage::{Range, Revision};
 
 use crate::app::Call;
-use crate::cache::{Item, unavailable};
+use crate::cache::{Item, shows_otherwise, unavailable};
 use crate::encryption::Unreadable;
 use crate::negotiate::{self, Form};
 use crate::options::{self, Match};
@@ -191,13 +191,18 @@ pub async fn list(call: &Call) -> Result<Response<Body>, Status> {
     }
     let api_version = call.kind.api_version(&call.version);
     Ok(match call.accept.form {
-        Form::Object if call.accept.is_json() && call.kind.presents.is_none() => {
+        Form::Object if call.accept.is_json() && !shows_otherwise(&call.kind, &call.version) => {
             let head = json!({"kind": call.kind.list_kind, "apiVersion": api_version, "metadata": metadata});
-            negotiate::json(200, join(&head, &found.items))
+            negotiate::json(200, join(call, &head, &found.items))
         }
         form => {
-            let objects: Vec<Value> =
+            let mut objects: Vec<Value> =
                 found.items.iter().map(|item| item.object(&call.kind, &call.version)).collect();
+            if form == Form::Object && !is_custom(call) {
+                for object in objects.iter_mut().filter_map(Value::as_object_mut) {
+                    object.retain(|key, _| key != "kind" && key != "apiVersion");
+                }
+            }
             let value = match form {
                 Form::Table => table_of(call, objects.iter(), metadata, true)?,
                 Form::Metadata => json!({
@@ -215,7 +220,13 @@ pub async fn list(call: &Call) -> Result<Response<Body>, Status> {
     })
 }
 
-fn join(head: &Value, items: &[Arc<Item>]) -> Bytes {
+/// Whether a kind is a user's own. Each item of a list of these says what it is, as upstream.
+fn is_custom(call: &Call) -> bool {
+    call.kind.stored().validator.is_some()
+}
+
+fn join(call: &Call, head: &Value, items: &[Arc<Item>]) -> Bytes {
+    let whole = is_custom(call);
     let mut out = head.to_string().into_bytes();
     out.pop();
     out.reserve(items.iter().map(|item| item.body.len() + 1).sum::<usize>() + 16);
@@ -224,7 +235,11 @@ fn join(head: &Value, items: &[Arc<Item>]) -> Bytes {
         if at > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&item.body);
+        if whole {
+            item.write_whole(&call.kind, &call.version, &mut out);
+        } else {
+            out.extend_from_slice(&item.body);
+        }
     }
     out.extend_from_slice(b"]}");
     out.into()
@@ -374,8 +389,11 @@ pub fn revision_of(call: &Call) -> Result<Revision, Status> {
         "" => Ok(0),
         text => text.parse().map_err(|_| {
             let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-            // Upstream gives neither a reason nor a better code.
             let error = skiff_api::status::FieldError::invalid("resourceVersion", text, why);
+            if call.info.verb == "list" {
+                return Status::bad_request(format!("invalid resource version: {error}"));
+            }
+            // Upstream gives neither a reason nor a better code.
             Status::new(500, "", error.to_string())
         }),
     }
@@ -392,6 +410,12 @@ async fn fresh_enough(call: &Call) -> Result<(), Status> {
 /// Checks that an object's metadata names what the path names.
 pub fn same_name(call: &Call, object: &Value) -> Result<(), Status> {
     let name = meta::name(object);
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.name()
+        )));
+    }
     if name != call.name() {
         return Err(Status::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",

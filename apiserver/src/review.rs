@@ -38,6 +38,8 @@ const AUTHORIZATION: &str = "authorization.k8s.io";
 
 /// Every review: group, version, resource.
 pub const RESOURCES: &[(&str, &str, Review)] = &[
+    // A binding of the pod that it names.
+    ("", "v1", review("bindings", "binding", "Binding", true)),
     (AUTHENTICATION, "v1", review("selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false)),
     (AUTHENTICATION, "v1", review("tokenreviews", "tokenreview", "TokenReview", false)),
     (
@@ -74,7 +76,7 @@ pub async fn answer(
     });
     let Some((_, _, review)) = known else { return Err(Status::no_such_path()) };
     if info.verb != "create" {
-        return Err(Status::method_not_supported(&info.group, review.plural, &info.verb));
+        return Err(Status::method_not_allowed());
     }
     let accept = Accept::parse(request.headers().get(header::ACCEPT));
     let (object, _) = write::parse(std::mem::take(request), review.kind).await?;

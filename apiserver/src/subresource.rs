@@ -15,6 +15,7 @@ use skiff_api::status::Status;
 
 use crate::admission::{Operation, Review};
 use crate::app::Call;
+use crate::request::RequestInfo;
 use crate::write::Owners;
 use crate::{negotiate, node, read, write};
 
@@ -55,6 +56,21 @@ async fn custom(call: &Call, request: Request<Body>) -> Result<Response<Body>, S
     }
 }
 
+/// A binding that names its pod itself, as the request for that pod's binding.
+pub async fn of_binding(
+    mut info: RequestInfo,
+    request: Request<Body>,
+) -> Result<(RequestInfo, Request<Body>), Status> {
+    let (head, body) = request.into_parts();
+    let bytes = write::read_all(Request::new(body)).await?;
+    let again = || Request::from_parts(head.clone(), Body::from(bytes.clone()));
+    let (binding, _) = write::parse(again(), "Binding").await?;
+    info.resource = "pods".into();
+    info.subresource = "binding".into();
+    meta::name(&binding).clone_into(&mut info.name);
+    Ok((info, again()))
+}
+
 /// Gives a pod its node. A pod is bound once.
 async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let (mut binding, _) = write::parse(request, "Binding").await?;
@@ -62,7 +78,8 @@ async fn bind(call: &Call, request: Request<Body>) -> Result<Response<Body>, Sta
     call.app.admission.admit(&review, &mut binding).await?;
     let node = binding["target"]["name"].as_str().unwrap_or_default().to_owned();
     if node.is_empty() {
-        return Err(Status::bad_request("target.name: Required value"));
+        // As upstream, with neither a reason nor a better code.
+        return Err(Status::new(500, "", "target.name: Required value"));
     }
     let uid = meta::uid(&binding).to_owned();
     let call = &Call { admitted: true, ..call.clone() };

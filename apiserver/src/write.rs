@@ -17,7 +17,7 @@ use axum::body::Body;
 use http::{Request, Response};
 use serde_json::{Value, json};
 use skiff_api::status::Status;
-use skiff_api::{meta, patch, walk};
+use skiff_api::{convert, meta, patch, walk};
 use skiff_storage::{Error, Expect, Op, Revision};
 
 use crate::admission::{Operation, Review, policy};
@@ -68,8 +68,9 @@ pub async fn create_object(call: &Call, mut object: Value, owners: Owners) -> Re
         let mut candidate = settle(call, candidate, None).await?;
         let name = meta::name(&candidate).to_owned();
         if call.context.dry_run {
-            if call.app.cache.of(&call.kind)?.get(call.namespace(), &name).is_some() {
-                return Err(Status::already_exists(&call.kind.group, &call.kind.plural, &name));
+            if let Some(item) = call.app.cache.of(&call.kind)?.get(call.namespace(), &name) {
+                let there = item.object(&call.kind, &call.version);
+                return Err(clash(call, &name, meta::deletion_timestamp(&there).is_some()));
             }
             return Ok((201, candidate));
         }
@@ -87,17 +88,17 @@ pub async fn create_object(call: &Call, mut object: Value, owners: Owners) -> Re
                 return Err(status);
             }
             Err(Error::Mismatch(existing)) => {
-                return Err(clash(call, &name, existing.as_ref()));
+                let there =
+                    existing.and_then(|entry| skiff_api::protobuf::stored(&entry.value).ok().flatten());
+                let deleting = there.is_some_and(|object| meta::deletion_timestamp(&object).is_some());
+                return Err(clash(call, &name, deleting));
             }
             Err(error) => return Err(unavailable(error)),
         }
     }
 }
 
-fn clash(call: &Call, name: &str, existing: Option<&skiff_storage::Entry>) -> Status {
-    let deleting = existing
-        .and_then(|entry| skiff_api::protobuf::stored(&entry.value).ok().flatten())
-        .is_some_and(|object| meta::deletion_timestamp(&object).is_some());
+fn clash(call: &Call, name: &str, deleting: bool) -> Status {
     let mut status = Status::already_exists(&call.kind.group, &call.kind.plural, name);
     if deleting {
         status.message = format!("object is being deleted: {}", status.message);
@@ -108,11 +109,7 @@ fn clash(call: &Call, name: &str, existing: Option<&skiff_storage::Entry>) -> St
 /// Answers an update.
 pub async fn update(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let mut object = decode(call, request).await?;
-    if meta::name(&object).is_empty() {
-        let named = skiff_api::status::FieldError::required("metadata.name", "name is required");
-        if call.info.subresource.is_empty() {
-            return Err(Status::invalid(&call.kind.group, &call.kind.kind, "", &[named]));
-        }
+    if meta::name(&object).is_empty() && !call.info.subresource.is_empty() {
         object["metadata"]["name"] = call.name().into();
     }
     read::same_name(call, &object)?;
@@ -150,13 +147,15 @@ pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>
             body::PatchSort::Merge => patch::merge(live, &bytes)?,
             body::PatchSort::Strategic => patch::strategic(call.schema(), live, &bytes)?,
         };
+        let shown = match sort {
+            body::PatchSort::Strategic => patch::go_text(&serde_json::from_slice(&bytes).unwrap_or_default()),
+            _ => patched.to_string(),
+        };
+        body::same_kind(call, &patched)
+            .and_then(|()| body::check_fields(call, &mut patched, &body::Source::default(), validation))
+            .map_err(|status| body::unpatched(&shown, status))?;
+        read::same_name(call, &patched)?;
         metadata::settle_namespace(call, &mut patched)?;
-        if meta::name(&patched) != call.name() {
-            let bad = meta::name(&patched).to_owned();
-            let error = skiff_api::status::FieldError::invalid("metadata.name", bad, "field is immutable");
-            return Err(Status::invalid(&call.kind.group, &call.kind.kind, call.name(), &[error]));
-        }
-        body::check_fields(call, &mut patched, &body::Source::default(), validation)?;
         Ok(patched)
     })
     .await?;
@@ -305,7 +304,7 @@ async fn settle(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Valu
     strategy.prepare(&mut new, old);
     walk::normalise(call.schema(), &mut new);
     if let Some(old) = old {
-        metadata::count_generation(&call.kind, &mut new, old);
+        metadata::count_generation(&call.kind, call.info.subresource.is_empty(), &mut new, old);
         owners::ignore_times(&mut new, old);
     }
     let compared = old.map(|old| views::compared(call, &new, old));
@@ -334,8 +333,11 @@ async fn settle(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Valu
     if !call.admitted {
         call.app.admission.validate(&review(call, old), &new).await?;
     }
-    for warning in strategy.warnings(&new) {
-        call.context.warn(warning);
+    let generation = |object: &Value| object["metadata"]["generation"].clone();
+    if old.is_none_or(|old| generation(old) != generation(&new)) {
+        for warning in strategy.warnings(&new) {
+            call.context.warn(warning);
+        }
     }
     if call.kind.inert && old.is_none() {
         call.context.warn(format!(
@@ -383,6 +385,11 @@ fn stored(call: &Call, object: &mut Value) -> Vec<u8> {
     }
     if let Some(presents) = &call.kind.presents {
         return views::stored(call, presents, object.clone());
+    }
+    if convert::differs(&call.kind, &call.version) {
+        let mut object = object.clone();
+        convert::store(&call.kind, &call.version, &mut object);
+        return serde_json::to_vec(&object).expect("a value is valid JSON");
     }
     // Not `to_string`, which goes through the slower machinery of `Display`.
     serde_json::to_vec(object).expect("a value is valid JSON")

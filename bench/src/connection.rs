@@ -94,6 +94,23 @@ impl Connection {
         Ok((size, said))
     }
 
+    /// Sends any request and reads its whole answer, whatever it is.
+    pub async fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(String, String)],
+        body: Bytes,
+    ) -> anyhow::Result<(http::response::Parts, Bytes)> {
+        self.send.ready().await?;
+        let mut request = http::Request::builder().method(method).uri(path).header("host", &self.host);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let (head, body) = self.send.send_request(request.body(Full::new(body))?).await?.into_parts();
+        Ok((head, body.collect().await?.to_bytes()))
+    }
+
     async fn send(&mut self, (verb, path, content_type, body): Call) -> anyhow::Result<Response<Incoming>> {
         self.send.ready().await?;
         let request = http::Request::builder()

@@ -7,12 +7,14 @@
 mod connection;
 mod load;
 mod pod;
+mod replay;
 mod report;
 mod subject;
 mod tree;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Parser;
 use hyper::body::Bytes;
 use skiff_tests::{Engine, machine};
@@ -41,6 +43,12 @@ struct Options {
     /// Only creates pods, on the server of this kubeconfig, for a profiler to look at.
     #[arg(long)]
     creates_on: Option<PathBuf>,
+    /// Measures nothing: sends the corpus of requests to both servers and prints what they answer differently.
+    #[arg(long)]
+    replay: bool,
+    /// Of the corpus, only what has this in its title.
+    #[arg(long, default_value = "")]
+    only: String,
     /// Where the table is kept.
     #[arg(long, default_value = "bench/RESULTS.md")]
     out: PathBuf,
@@ -56,6 +64,10 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(async {
         match &options.creates_on {
             Some(kubeconfig) => creates_on(kubeconfig, options.count).await,
+            None if options.replay => {
+                let peer = options.peer.as_deref().context("PEER_KUBE_APISERVER names no kube-apiserver")?;
+                replay::run(&options.bin, peer, &options.etcd, &options.only).await
+            }
             None => measure(&options).await,
         }
     })

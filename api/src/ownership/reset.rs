@@ -64,25 +64,33 @@ const RESIZE: [&[&str]; 4] = [
     &["spec", "initContainers", "*", "resizePolicy"],
 ];
 
-/// What a write to a subresource of a kind (or, if empty, to the object) leaves alone.
-pub fn of(kind: &Kind, version: &str, subresource: &str) -> Reset {
+/// The paths that a write to a subresource of a kind (or, if empty, to the object) leaves alone.
+pub fn left_alone(kind: &Kind, version: &str, subresource: &str) -> &'static [&'static str] {
     let known = kind.version(version).map(|version| &version.subresources);
     // The structure of a custom kind is its own and has no name.
     let custom = kind.version(version).is_some_and(|version| version.schema.definition.is_empty());
-    let fields: &[&str] = match (kind.kind.as_str(), subresource) {
+    let asked = (&*kind.group, &*kind.kind, subresource);
+    match EXCEPTIONS.iter().find(|row| (row.0, row.1, row.2) == asked) {
+        Some(row) => row.3,
+        None if subresource.is_empty() && known.is_some_and(|known| known.contains_key("status")) => {
+            &["status"]
+        }
+        None if subresource == "status" && custom => &["spec", "metadata"],
+        None if subresource == "status" => &["spec"],
+        None => &[],
+    }
+}
+
+/// What a write to a subresource of a kind (or, if empty, to the object) leaves alone.
+pub fn of(kind: &Kind, version: &str, subresource: &str) -> Reset {
+    match (kind.kind.as_str(), subresource) {
         ("Pod", "ephemeralcontainers") if kind.group.is_empty() => {
             return Reset::AllBut(Pattern::of_fields(&[&["spec", "ephemeralContainers"]]));
         }
         ("Pod", "resize") if kind.group.is_empty() => return Reset::AllBut(Pattern::of_fields(&RESIZE)),
-        (name, sub) => match EXCEPTIONS.iter().find(|row| (row.0, row.1, row.2) == (&*kind.group, name, sub))
-        {
-            Some(row) => row.3,
-            None if sub.is_empty() && known.is_some_and(|known| known.contains_key("status")) => &["status"],
-            None if sub == "status" && custom => &["spec", "metadata"],
-            None if sub == "status" => &["spec"],
-            None => &[],
-        },
-    };
+        _ => {}
+    }
+    let fields = left_alone(kind, version, subresource);
     let paths: Vec<Vec<&str>> = fields.iter().map(|path| path.split('.').collect()).collect();
     Reset::Fields(Set::of_fields(&paths.iter().map(Vec::as_slice).collect::<Vec<_>>()))
 }

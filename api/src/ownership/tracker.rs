@@ -17,7 +17,7 @@ use super::updater::{Conflict, Refusal, Updater, Versions};
 use crate::kind::Kind;
 use crate::schema::Schema;
 use crate::status::{Cause, Details, Status};
-use crate::{Object, meta, walk};
+use crate::{Object, convert, meta, walk};
 
 /// What no one owns: it is the server's, or what an object is found by.
 static NO_ONES: LazyLock<Set> = LazyLock::new(|| {
@@ -71,7 +71,11 @@ impl Versions for Kind {
             return Some(Cow::Borrowed(object));
         }
         self.schema(api_version)?;
+        let name = |api_version: &str| api_version.rsplit('/').next().unwrap_or_default().to_owned();
+        let given = name(object["apiVersion"].as_str().unwrap_or_default());
         let mut object = object.clone();
+        convert::store(self, &given, &mut object);
+        convert::show(self, &name(api_version), &mut object);
         object["apiVersion"] = api_version.into();
         Some(Cow::Owned(object))
     }

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::go_text;
 use crate::Object;
 use crate::schema::{Field, Merge, Schema, Shape};
 use crate::status::Status;
@@ -14,7 +15,7 @@ const PATCH: &str = "$patch";
 
 /// Applies a strategic merge patch.
 pub fn strategic(schema: &Schema, live: &Object, patch: &[u8]) -> Result<Object, Status> {
-    merge(schema, live, &super::read(patch)?)
+    merge(schema, live, &super::read(patch).map_err(Status::bad_request)?)
 }
 
 /// The same with a patch that is decoded already.
@@ -59,7 +60,7 @@ fn objects(
             target.clear();
             return Ok(());
         }
-        Some(other) => return Err(unknown(other)),
+        Some(other) => return Err(unknown(other, patch)),
     }
     if let Some(kept) = patch.get(RETAIN).and_then(Value::as_array) {
         target.retain(|key, _| kept.iter().any(|kept| kept.as_str() == Some(key)));
@@ -150,11 +151,10 @@ fn lists(
             return Err(Status::bad_request("cannot apply a patch of scalars to a list of objects"));
         };
         let Some(key) = part.get(&how.key) else {
-            let shown = Value::Object(part.clone());
-            return Err(Status::internal(format!(
-                "map: {shown} does not contain declared merge key: {}",
-                how.key
-            )));
+            // As upstream, with neither a reason nor a better code.
+            let shown = go_text(&Value::Object(part.clone()));
+            let why = format!("map: {shown} does not contain declared merge key: {}", how.key);
+            return Err(Status::new(500, "", why));
         };
         let at = list.iter().position(|known| known.get(&how.key) == Some(key));
         match (part.get(PATCH).and_then(Value::as_str), at) {
@@ -169,7 +169,7 @@ fn lists(
                 objects(items, &mut fresh, part)?;
                 list.push(fresh.into());
             }
-            (Some(other), _) => return Err(unknown(other)),
+            (Some(other), _) => return Err(unknown(other, part)),
         }
     }
     Ok(order.map_or(list.clone(), |order| sorted(list, &old, order, &how.key)))
@@ -200,6 +200,7 @@ fn sorted(list: Vec<Value>, old: &[Value], order: &[Value], key: &str) -> Vec<Va
     result
 }
 
-fn unknown(directive: &str) -> Status {
-    Status::bad_request(format!("Unknown patch type: {directive}"))
+fn unknown(directive: &str, patch: &Map<String, Value>) -> Status {
+    let shown = go_text(&Value::Object(patch.clone()));
+    Status::new(500, "", format!("unknown patch type: {directive} in map: {shown}"))
 }

@@ -49,9 +49,12 @@ impl LabelSelector {
             return Ok(Self::default());
         }
         loop {
-            let requirement = parser
-                .requirement()
-                .map_err(|error| SelectorError(format!("unable to parse requirement: {error}")))?;
+            let begins = parser.at;
+            let requirement = parser.requirement().map_err(|error| {
+                // What cannot begin a requirement is told by itself.
+                let alone = parser.at == begins && error.0.contains("!, identifier");
+                if alone { error } else { SelectorError(format!("unable to parse requirement: {error}")) }
+            })?;
             requirements.push(requirement);
             match parser.next() {
                 None => break,
@@ -184,6 +187,10 @@ struct Parser<'a> {
     at: usize,
 }
 
+fn expected(found: Option<&str>, what: &str) -> SelectorError {
+    SelectorError(format!("found '{}', expected: {what}", found.unwrap_or_default()))
+}
+
 impl<'a> Parser<'a> {
     fn peek(&self) -> Option<&'a str> {
         self.tokens.get(self.at).copied()
@@ -201,13 +208,14 @@ impl<'a> Parser<'a> {
                 self.at += 1;
                 Ok(word)
             }
-            other => {
-                Err(SelectorError(format!("found '{}', expected: identifier", other.unwrap_or_default())))
-            }
+            other => Err(expected(other, "identifier")),
         }
     }
 
     fn requirement(&mut self) -> Result<Requirement, SelectorError> {
+        if let Some(begin @ ("(" | ")" | "=" | "==" | "!=" | "<" | ">")) = self.peek() {
+            return Err(expected(Some(begin), "!, identifier, or 'end of string'"));
+        }
         if self.peek() == Some("!") {
             self.at += 1;
             return checked(self.word()?, Operator::DoesNotExist, Vec::new());
@@ -243,6 +251,7 @@ impl<'a> Parser<'a> {
             match self.peek() {
                 Some(")") => break,
                 Some(",") => values.push(String::new()),
+                None => return Err(expected(None, "',', ')' or identifier")),
                 _ => values.push(self.word()?.to_owned()),
             }
             match self.next() {

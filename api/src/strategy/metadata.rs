@@ -10,6 +10,9 @@ use crate::{Object, meta, name};
 /// The most that annotations may hold, keys and values together, in bytes.
 const ANNOTATIONS: usize = 256 * 1024;
 
+/// Finalizers that need no domain.
+const FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
 /// What is wrong with an object's metadata.
 pub fn check_metadata(kind: &Kind, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -40,6 +43,17 @@ pub fn check_metadata(kind: &Kind, new: &Object, old: Option<&Object>) -> Vec<Fi
     for finalizer in meta::finalizers(new) {
         for why in name::qualified(finalizer) {
             errors.push(FieldError::invalid("metadata.finalizers", finalizer, why));
+        }
+    }
+    // A user's kind may name its finalizers as it likes, and so do the kinds that extend the API.
+    let free = matches!(kind.group.as_str(), "apiextensions.k8s.io" | "apiregistration.k8s.io");
+    if kind.stored().validator.is_none() && !free {
+        for (index, finalizer) in meta::finalizers(new).iter().enumerate() {
+            if !finalizer.contains('/') && !FINALIZERS.contains(finalizer) {
+                let path = format!("metadata.finalizers[{index}]");
+                let why = "name is neither a standard finalizer name nor is it fully qualified";
+                errors.push(FieldError::invalid(path, *finalizer, why));
+            }
         }
     }
     errors.extend(owners(metadata));
@@ -87,8 +101,9 @@ fn annotations(metadata: &Value) -> Vec<FieldError> {
 fn owners(metadata: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut controllers = Vec::new();
-    for (index, owner) in list(metadata, "ownerReferences").iter().enumerate() {
-        let path = format!("metadata.ownerReferences[{index}]");
+    for owner in list(metadata, "ownerReferences") {
+        // As upstream, which of them it is is not told.
+        let path = "metadata.ownerReferences";
         for (field, why) in [
             ("apiVersion", "version must not be empty"),
             ("kind", "must not be empty"),

@@ -19,9 +19,21 @@ impl Strategy for Pod {
         };
         if old.is_none() {
             new["status"] = json!({"phase": "Pending", "qosClass": class});
+            if !list(&new["spec"], "schedulingGates").is_empty() {
+                let since = new["metadata"]["creationTimestamp"].clone();
+                new["status"]["conditions"] = json!([{
+                    "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+                    "message": "Scheduling is blocked due to non-empty scheduling gates",
+                    "lastProbeTime": null, "lastTransitionTime": since,
+                }]);
+            }
         } else if new["status"].is_object() {
             new["status"]["qosClass"] = class.into();
         }
+    }
+
+    fn warnings(&self, new: &Object) -> Vec<String> {
+        pod_spec::warnings::of(&new["spec"], "spec")
     }
 
     fn validate(&self, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
@@ -110,15 +122,29 @@ fn update(new: &Value, old: &Value) -> Vec<FieldError> {
         }
     }
     if allowed != *old {
-        errors.push(FieldError::forbidden(
-            "spec",
-            "pod updates may not change fields other than `spec.containers[*].image`,\
+        let diff = difference(old, &allowed);
+        let why = "pod updates may not change fields other than `spec.containers[*].image`,\
              `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to \
              existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \
-             previously negative)",
-        ));
+             previously negative)";
+        errors.push(FieldError::forbidden("spec", format!("{why}\n{diff}")));
     }
     errors
+}
+
+/// The lines that a change touches, with three around them. Upstream shows its internal types, here it is
+/// the fields as the client knows them.
+fn difference(old: &Value, new: &Value) -> String {
+    let lines = |value: &Value| {
+        let mut out = Vec::new();
+        let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
+        let mut serializer = serde_json::Serializer::with_formatter(&mut out, format);
+        serde::Serialize::serialize(value, &mut serializer).expect("a value is valid JSON");
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    let (old, new) = (lines(old), lines(new));
+    let diff = similar::TextDiff::from_lines(&old, &new);
+    diff.unified_diff().missing_newline_hint(false).to_string()
 }
 
 /// Tolerations are only added, or last longer or shorter.

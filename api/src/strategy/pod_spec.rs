@@ -4,6 +4,7 @@
 mod container;
 mod placement;
 pub(super) mod resources;
+pub(super) mod warnings;
 
 pub(super) use placement::label_selector;
 

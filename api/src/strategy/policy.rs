@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Strategy, list, pod_spec, workload};
+use super::{Strategy, list, pod_spec, text, workload};
 use crate::status::{FieldError, Problem};
 use crate::{Object, meta};
 
@@ -26,11 +26,23 @@ impl Strategy for Budget {
 pub struct Autoscaler;
 
 impl Strategy for Autoscaler {
-    fn validate(&self, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+    fn validate(&self, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let (least, most) = (&new["spec"]["minReplicas"], &new["spec"]["maxReplicas"]);
         let short = most.as_i64().zip(least.as_i64()).is_some_and(|(most, least)| most < least);
         let why = "must be greater than or equal to `minReplicas`";
-        short.then(|| FieldError::invalid("spec.maxReplicas", most.clone(), why)).into_iter().collect()
+        let mut errors = Vec::new();
+        if short {
+            errors.push(FieldError::invalid("spec.maxReplicas", most.clone(), why));
+        }
+        // What was let in before stays.
+        let version = |object: &Object| text(&object["spec"]["scaleTargetRef"], "apiVersion").to_owned();
+        let given = version(new);
+        let core = text(&new["spec"]["scaleTargetRef"], "kind") == "ReplicationController";
+        if !given.contains('/') && !core && old.is_none_or(|old| version(old) != given) {
+            let why = "apiVersion must specify API group";
+            errors.push(FieldError::invalid("spec.scaleTargetRef.apiVersion", given, why));
+        }
+        errors
     }
 }
 
@@ -117,6 +129,76 @@ impl Strategy for Priority {
             }
         }
         errors
+    }
+}
+
+/// The strategy of priority levels.
+pub struct Level;
+
+/// The most queues of a level.
+const QUEUES: i64 = 10_000_000;
+
+impl Strategy for Level {
+    fn validate(&self, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+        let spec = &new["spec"];
+        let mut errors = Vec::new();
+        if (meta::name(new) == "exempt") != (text(spec, "type") == "Exempt") {
+            let why = "must be 'Exempt' if and only if `name` is 'exempt'";
+            errors.push(FieldError::invalid("spec.type", text(spec, "type"), why));
+        }
+        match (text(spec, "type"), spec["limited"].is_object(), spec["exempt"].is_object()) {
+            ("Exempt", true, _) => {
+                errors.push(FieldError::forbidden("spec.limited", "must be nil if the type is not Limited"));
+            }
+            ("Limited", limited, exempt) => {
+                if exempt {
+                    errors.push(FieldError::forbidden("spec.exempt", "must be nil if the type is Limited"));
+                }
+                if limited {
+                    response(&spec["limited"]["limitResponse"], &mut errors);
+                } else {
+                    let why = "must not be empty when type is Limited";
+                    errors.push(FieldError::required("spec.limited", why));
+                }
+            }
+            _ => {}
+        }
+        errors
+    }
+}
+
+fn response(response: &Value, errors: &mut Vec<FieldError>) {
+    let (at, queuing) = ("spec.limited.limitResponse.queuing", &response["queuing"]);
+    match (text(response, "type"), queuing.is_object()) {
+        ("Reject", true) => {
+            let why = "must be nil if limited.limitResponse.type is not Limited";
+            errors.push(FieldError::forbidden(at, why));
+        }
+        ("Queue", false) => {
+            let why = "must not be empty if limited.limitResponse.type is Limited";
+            errors.push(FieldError::required(at, why));
+        }
+        ("Queue", true) => {
+            let number = |field: &str| queuing[field].as_i64().unwrap_or(0);
+            for field in ["queueLengthLimit", "queues", "handSize"] {
+                if number(field) <= 0 {
+                    errors.push(FieldError::invalid(
+                        format!("{at}.{field}"),
+                        number(field),
+                        "must be positive",
+                    ));
+                }
+            }
+            if number("queues") > QUEUES {
+                let why = format!("must not be greater than {QUEUES}");
+                errors.push(FieldError::invalid(format!("{at}.queues"), number("queues"), why));
+            }
+            if number("handSize") > 0 && number("handSize") > number("queues") {
+                let why = format!("should not be greater than queues ({})", number("queues"));
+                errors.push(FieldError::invalid(format!("{at}.handSize"), number("handSize"), why));
+            }
+        }
+        _ => {}
     }
 }
 

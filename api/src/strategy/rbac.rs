@@ -1,5 +1,7 @@
 //! Roles and their bindings.
 
+use serde_json::json;
+
 use super::{Strategy, list, text};
 use crate::Object;
 use crate::status::FieldError;
@@ -63,7 +65,7 @@ impl Strategy for Binding {
                 errors.push(FieldError::required(format!("{path}.name"), ""));
             }
             match text(subject, "kind") {
-                "ServiceAccount" if text(subject, "namespace").is_empty() => {
+                "ServiceAccount" if cluster && text(subject, "namespace").is_empty() => {
                     errors.push(FieldError::required(format!("{path}.namespace"), ""));
                 }
                 "ServiceAccount" | "User" | "Group" => {}
@@ -76,7 +78,9 @@ impl Strategy for Binding {
         if let Some(old) = old
             && old["roleRef"] != *role
         {
-            errors.push(FieldError::invalid("roleRef", role.clone(), "cannot change roleRef"));
+            // As upstream, in the names that the server has for its fields.
+            let shown = json!({"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]});
+            errors.push(FieldError::invalid("roleRef", shown, "cannot change roleRef"));
         }
         errors
     }

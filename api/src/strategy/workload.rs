@@ -2,6 +2,7 @@
 //! kind, and what an update may change.
 
 mod job;
+mod schedule;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use super::{Strategy, metadata, pod_spec, text};
 use crate::Object;
 use crate::selector::LabelSelector;
 use crate::status::{FieldError, Problem};
+use crate::walk::TEMPLATE_GENERATION;
 
 pub use job::{CronJob, Job};
 
@@ -34,6 +36,25 @@ const STATEFUL: [&str; 7] = [
 ];
 
 impl Strategy for Workload {
+    fn prepare(&self, new: &mut Object, old: Option<&Object>) {
+        if self.deadline != "DaemonSet" {
+            return;
+        }
+        let generation = match old {
+            None => 1,
+            Some(old) => {
+                let annotated = old["metadata"]["annotations"][TEMPLATE_GENERATION].as_str();
+                let before: i64 = annotated.and_then(|text| text.parse().ok()).unwrap_or(0);
+                before + i64::from(old["spec"]["template"] != new["spec"]["template"])
+            }
+        };
+        new["metadata"]["annotations"][TEMPLATE_GENERATION] = generation.to_string().into();
+    }
+
+    fn warnings(&self, new: &Object) -> Vec<String> {
+        pod_spec::warnings::of(&new["spec"]["template"]["spec"], "spec.template.spec")
+    }
+
     fn validate(&self, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let spec = &new["spec"];
         let mut errors = selector(spec, self.selected);

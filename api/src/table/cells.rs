@@ -22,6 +22,18 @@ pub fn cell(name: &str, path: &str, object: &Object) -> Value {
         "or-none" => or("<none>").into(),
         "or-unknown" => or("<unknown>").into(),
         "or-na" => or("N/A").into(),
+        "or-unset" => or("<unset>").into(),
+        "or-0" => or("0").into(),
+        "none-or" => at(object, path).cloned().unwrap_or("<none>".into()),
+        "bool" => match at(object, path).and_then(Value::as_bool) {
+            Some(true) => "True".into(),
+            Some(false) => "False".into(),
+            None => "<unset>".into(),
+        },
+        "joined-or-none" => {
+            Some(joined(object, path)).filter(|t| !t.is_empty()).unwrap_or("<none>".into()).into()
+        }
+        "default-name" => default_name(object, path).into(),
         "or-zero" => at(object, path).cloned().unwrap_or(0.into()),
         "or-false" => at(object, path).cloned().unwrap_or(false.into()),
         "count" => path.split('+').map(|path| size(at(object, path))).sum::<usize>().into(),
@@ -55,6 +67,25 @@ pub fn cell(name: &str, path: &str, object: &Object) -> Value {
     }
 }
 
+/// The list at `value.key`, or nothing.
+pub fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Status and reason of the condition of that type.
+pub fn condition<'a>(object: &'a Object, of: &str) -> Option<(&'a str, &'a str)> {
+    let found = list(&object["status"], "conditions").iter().find(|condition| condition["type"] == of)?;
+    Some((found["status"].as_str()?, found["reason"].as_str().unwrap_or_default()))
+}
+
+/// The name, marked if an annotation (or its beta form) says that it is the default.
+fn default_name(object: &Object, annotation: &str) -> String {
+    let beta = annotation.replace(".kubernetes.io/", ".beta.kubernetes.io/");
+    let marked = |key: &str| object["metadata"]["annotations"].get(key).is_some_and(|value| value == "true");
+    let name = text(&object["metadata"]["name"]);
+    if marked(annotation) || marked(&beta) { format!("{name} (default)") } else { name }
+}
+
 fn size(value: Option<&Value>) -> usize {
     match value {
         Some(Value::Array(list)) => list.len(),
@@ -63,7 +94,8 @@ fn size(value: Option<&Value>) -> usize {
     }
 }
 
-fn joined(object: &Object, path: &str) -> String {
+/// The items of a list, access modes in short.
+pub fn joined(object: &Object, path: &str) -> String {
     let list = at(object, path).and_then(Value::as_array);
     let short = |value: &Value| match text(value).as_str() {
         "ReadWriteOnce" => "RWO".to_owned(),

@@ -1,8 +1,10 @@
 //! The cells of services, endpoints and endpoint slices.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::cells::text;
+use super::cells::{list, text};
 use crate::Object;
 
 fn items<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
@@ -63,6 +65,51 @@ pub fn endpoints(object: &Object) -> String {
         }
     }
     shortened(&all, "<none>")
+}
+
+/// The hosts of an ingress's rules, three at most.
+pub fn hosts(ingress: &Object) -> String {
+    let rules = list(&ingress["spec"], "rules");
+    let named: Vec<String> =
+        rules.iter().map(|rule| text(&rule["host"])).filter(|host| !host.is_empty()).collect();
+    match named.len() {
+        0 => "*".into(),
+        1..=3 => named.join(","),
+        _ => format!("{} + {} more...", named[..3].join(","), rules.len() - 3),
+    }
+}
+
+/// Where an ingress is reached.
+pub fn balanced(ingress: &Object) -> String {
+    let points = list(&ingress["status"]["loadBalancer"], "ingress").iter();
+    let named = points.filter_map(|point| {
+        [&point["ip"], &point["hostname"]].into_iter().filter_map(Value::as_str).find(|text| !text.is_empty())
+    });
+    named.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// `Kind.group/name` of what an ingress class refers to.
+pub fn parameters(class: &Object) -> String {
+    let given = &class["spec"]["parameters"];
+    if given.is_null() {
+        return "<none>".into();
+    }
+    let group = given["apiGroup"].as_str().map(|group| format!(".{group}")).unwrap_or_default();
+    format!("{}{group}/{}", text(&given["kind"]), text(&given["name"]))
+}
+
+/// `services/default/name`: what an address belongs to.
+pub fn parent(address: &Object) -> String {
+    let parent = &address["spec"]["parentRef"];
+    if parent.is_null() {
+        return "<none>".into();
+    }
+    let resource =
+        crate::status::qualified(&text(&parent["resource"]), &text(&parent["group"])).to_lowercase();
+    match text(&parent["namespace"]) {
+        none if none.is_empty() => format!("{resource}/{}", text(&parent["name"])),
+        namespace => format!("{resource}/{namespace}/{}", text(&parent["name"])),
+    }
 }
 
 /// The ports of a slice.

@@ -1,5 +1,10 @@
 //! Defaults that depend on other fields, by definition. Matched to upstream's `defaults.go`.
 
+mod core;
+mod workload;
+
+pub use workload::TEMPLATE_GENERATION;
+
 use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
@@ -18,8 +23,15 @@ pub fn of(definition: &str) -> Option<fn(&mut Object)> {
         "apps.v1.DeploymentStrategy"
         | "apps.v1.DaemonSetUpdateStrategy"
         | "apps.v1.StatefulSetUpdateStrategy" => rolling,
-        "batch.v1.JobSpec" => job,
+        "apps.v1.DaemonSet" => workload::daemon,
+        "apps.v1.StatefulSetSpec" => workload::claims,
+        "batch.v1.Job" => workload::job,
+        "autoscaling.v2.HorizontalPodAutoscalerSpec" => workload::metrics,
+        "autoscaling.v2.HorizontalPodAutoscalerBehavior" => workload::behavior,
         "core.v1.LimitRangeItem" => limits,
+        "core.v1.PersistentVolumeClaimSpec" => core::data_source,
+        "core.v1.Secret" => core::plain_data,
+        "resource.v1.ExactDeviceRequest" | "resource.v1.DeviceSubRequest" => core::device_count,
         "rbac.v1.RoleBinding" | "rbac.v1.ClusterRoleBinding" => subjects,
         "networking.v1.NetworkPolicySpec" => policy_types,
         _ => return None,
@@ -182,25 +194,6 @@ fn controller(map: &mut Object) {
 fn rolling(map: &mut Object) {
     if text(map, "type") == "RollingUpdate" {
         set_if_absent(map, "rollingUpdate", json!({}));
-    }
-}
-
-fn job(map: &mut Object) {
-    let (completions, parallelism) = (map.get("completions"), map.get("parallelism"));
-    let absent = |value: Option<&Value>| value.is_none_or(Value::is_null);
-    match (absent(completions), absent(parallelism)) {
-        (true, true) => {
-            map.insert("completions".into(), 1.into());
-            map.insert("parallelism".into(), 1.into());
-        }
-        (false, true) => {
-            map.insert("parallelism".into(), 1.into());
-        }
-        _ => {}
-    }
-    if map.get("podFailurePolicy").is_some_and(Value::is_object) && !map.contains_key("podReplacementPolicy")
-    {
-        map.insert("podReplacementPolicy".into(), "Failed".into());
     }
 }
 

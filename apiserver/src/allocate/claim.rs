@@ -125,7 +125,8 @@ pub fn held(service: &Value) -> BTreeSet<Claim> {
     let ips = spec["clusterIPs"].as_array().into_iter().flatten();
     let ips = ips.filter_map(|ip| Some(Claim::Ip(ip.as_str()?.parse().ok()?)));
     let ports = spec["ports"].as_array().into_iter().flatten();
-    let ports = ports.filter_map(|port| u16::try_from(port["nodePort"].as_u64()?).ok());
+    let ports = ports.map(|port| &port["nodePort"]).chain([&spec["healthCheckNodePort"]]);
+    let ports = ports.filter_map(|port| u16::try_from(port.as_u64()?).ok());
     ips.chain(ports.filter(|port| *port > 0).map(Claim::Port)).collect()
 }
 

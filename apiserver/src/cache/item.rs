@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use skiff_api::kind::Kind;
 use skiff_api::schema::Shape;
-use skiff_api::{protobuf, walk};
+use skiff_api::{convert, custom, protobuf, walk};
 use skiff_storage::Revision;
 
 /// One version of one object.
@@ -28,6 +28,11 @@ pub struct Item {
     pub fields: Vec<String>,
 }
 
+/// Whether a version of a kind shows its objects otherwise than they are stored.
+pub fn shows_otherwise(kind: &Kind, version: &str) -> bool {
+    kind.presents.is_some() || convert::differs(kind, version)
+}
+
 impl Item {
     /// Reads a stored object; `None` if it is not one.
     ///
@@ -39,12 +44,21 @@ impl Item {
         let decoded;
         let stored = if stored.starts_with(protobuf::MAGIC) {
             match protobuf::stored(stored) {
-                Ok(object) => decoded = object?.to_string(),
+                Ok(object) => {
+                    // Kubernetes fills in defaults when it reads.
+                    let (mut object, schema) = (object?, &kind.stored().schema);
+                    walk::default(schema, &mut object);
+                    walk::normalise(schema, &mut object);
+                    decoded = object.to_string();
+                }
                 Err(error) => {
                     tracing::warn!(kind = kind.kind, key, %error, "a stored object cannot be read");
                     return None;
                 }
             }
+            decoded.as_bytes()
+        } else if (kind.group.as_str(), kind.plural.as_str()) == (custom::GROUP, custom::PLURAL) {
+            decoded = upgraded(kind, stored)?;
             decoded.as_bytes()
         } else if kind.stored().validator.is_some() {
             // Its schema may have changed since it was written.
@@ -103,6 +117,7 @@ impl Item {
             presents.show(&mut object);
             walk::normalise(&version.schema, &mut object);
         }
+        convert::show(kind, version, &mut object);
         object
     }
 
@@ -115,7 +130,7 @@ impl Item {
 
     /// Appends the bytes of the whole object.
     pub fn write_whole(&self, kind: &Kind, version: &str, out: &mut Vec<u8>) {
-        if kind.presents.is_some() {
+        if shows_otherwise(kind, version) {
             out.extend_from_slice(self.object(kind, version).to_string().as_bytes());
             return;
         }
@@ -133,6 +148,14 @@ impl Item {
     pub fn name(&self) -> &str {
         self.key.rsplit_once('/').map_or(&self.key, |(_, name)| name)
     }
+}
+
+/// A definition in our version, whichever it was stored in.
+fn upgraded(kind: &Kind, stored: &[u8]) -> Option<String> {
+    let mut object: Value = serde_json::from_slice(stored).ok()?;
+    convert::upgrade(&mut object);
+    walk::normalise(&kind.stored().schema, &mut object);
+    Some(object.to_string())
 }
 
 /// A stored object as its schema has it now: without what that does not know, with its defaults.

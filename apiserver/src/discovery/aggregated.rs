@@ -5,13 +5,13 @@ use http::{HeaderValue, Request, Response, header};
 use serde_json::{Value, json};
 use skiff_api::kind::Registry;
 
-use super::{groups, kind_of, served};
+use super::{groups, kind_of, ordered, served};
 use crate::{openapi, review};
 
 /// Answers `/api` (`core`) or `/apis` in this version of the discovery API.
 pub fn answer(request: &Request<()>, registry: &Registry, core: bool, version: &str) -> Response<Body> {
     let mut items = Vec::new();
-    for (group, versions) in groups(registry) {
+    for (group, versions) in ordered(groups(registry)) {
         if group.is_empty() != core {
             continue;
         }
@@ -40,13 +40,14 @@ pub fn answer(request: &Request<()>, registry: &Registry, core: bool, version: &
     response
 }
 
+/// The resources of a group and version. As upstream, a kind of that very group and version is named without them.
 fn aggregated_resources(registry: &Registry, group: &str, version: &str) -> Vec<Value> {
     let scope = |namespaced: bool| if namespaced { "Namespaced" } else { "Cluster" };
     let mut list = Vec::new();
     for kind in served(registry, group, version) {
         let mut resource = json!({
             "resource": kind.plural, "singularResource": kind.singular, "scope": scope(kind.namespaced),
-            "responseKind": {"group": group, "version": version, "kind": kind.kind}, "verbs": kind.verbs,
+            "responseKind": {"group": "", "version": "", "kind": kind.kind}, "verbs": kind.verbs,
         });
         if !kind.short_names.is_empty() {
             resource["shortNames"] = json!(kind.short_names);
@@ -60,12 +61,10 @@ fn aggregated_resources(registry: &Registry, group: &str, version: &str) -> Vec<
             .subresources
             .iter()
             .map(|(name, subresource)| {
-                let own = subresource.version.is_empty();
                 json!({
                     "subresource": name, "verbs": subresource.verbs,
                     "responseKind": {
-                        "group": if own { group } else { &subresource.group },
-                        "version": if own { version } else { &subresource.version },
+                        "group": subresource.group, "version": subresource.version,
                         "kind": kind_of(kind, subresource),
                     },
                 })
@@ -80,8 +79,9 @@ fn aggregated_resources(registry: &Registry, group: &str, version: &str) -> Vec<
         list.push(json!({
             "resource": resource.plural, "singularResource": resource.singular,
             "scope": scope(resource.namespaced), "verbs": ["create"],
-            "responseKind": {"group": group, "version": version, "kind": resource.kind},
+            "responseKind": {"group": "", "version": "", "kind": resource.kind},
         }));
     }
+    list.sort_by(|a, b| a["resource"].as_str().cmp(&b["resource"].as_str()));
     list
 }

@@ -76,8 +76,39 @@ pub fn decode(text: &str) -> Result<From, String> {
 }
 
 #[cfg(test)]
+#[path = "../../../api/tests/fuzz/mutate.rs"]
+mod mutate;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is read of an almost good token can be written and read again. `make fuzz` gives it time.
+    #[test]
+    fn fuzz_tokens() {
+        let good = [encode("default/a", 7), present("b")];
+        let plain = br#"{"v":"meta.k8s.io/v1","rv":5,"start":"a/b\u0000"}"#;
+        let seeds = [good[0].as_bytes(), good[1].as_bytes(), &plain[..]];
+        super::mutate::run("continue-token", &seeds, &["..", "/", "\\u0000", "-1", "0"], |input| {
+            // As it was sent, and as if this were what was encoded.
+            for text in [String::from_utf8_lossy(input).into_owned(), BASE64.encode(input)] {
+                match decode(&text) {
+                    Ok(from) => {
+                        if from.key.split('/').any(|part| part == "..") {
+                            return Err(format!("{from:?} leads out of its list"));
+                        }
+                        let again = decode(&write(&from.key, from.revision));
+                        if again.as_ref() != Ok(&from) {
+                            return Err(format!("{from:?} became {again:?}"));
+                        }
+                    }
+                    Err(why) if why.is_empty() => return Err("a refusal says nothing".into()),
+                    Err(_) => {}
+                }
+            }
+            Ok(())
+        });
+    }
 
     #[test]
     fn tokens_come_back_and_bad_ones_are_told_in_upstreams_words() {

@@ -193,7 +193,8 @@ fn view(paths: &Paths, object: &Value) -> Value {
         "spec": {},
         "status": {"replicas": find(&paths.status_replicas).and_then(Value::as_i64).unwrap_or(0)},
     });
-    if let Some(replicas) = find(&paths.spec_replicas) {
+    // As upstream, none are not shown.
+    if let Some(replicas) = find(&paths.spec_replicas).filter(|replicas| replicas.as_i64() != Some(0)) {
         scale["spec"]["replicas"] = replicas.clone();
     }
     if !selector.is_empty() {

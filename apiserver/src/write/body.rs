@@ -192,7 +192,7 @@ pub async fn decode(call: &Call, request: Request<Body>) -> Result<Value, Status
 }
 
 /// Refuses an object that says that it is of another kind than the path's.
-fn same_kind(call: &Call, object: &Value) -> Result<(), Status> {
+pub fn same_kind(call: &Call, object: &Value) -> Result<(), Status> {
     let given = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     let expected = call.kind.api_version(&call.version);
     let api_version = if given("apiVersion").is_empty() { expected.as_str() } else { given("apiVersion") };
@@ -203,21 +203,45 @@ fn same_kind(call: &Call, object: &Value) -> Result<(), Status> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let wanted = &call.kind.kind;
     let registry = call.app.registry.load();
-    let why = match registry.kind(group, kind).filter(|known| known.version(version).is_some()) {
+    let known = registry.kind(group, kind).filter(|known| known.version(version).is_some());
+    let unconvertible = || {
+        format!(
+            "converting ({version}.{kind}) to ({}.{wanted}): unknown conversion",
+            negotiate::package(&call.kind.group)
+        )
+    };
+    let why = match known {
         Some(known) if known.group == call.kind.group && known.kind == call.kind.kind => {
             return Err(Status::bad_request(format!(
                 "the API version in the data ({api_version}) does not match the expected API version ({expected})"
             )));
         }
-        Some(_) => format!(
-            "converting ({version}.{kind}) to ({}.{wanted}): unknown conversion",
-            negotiate::package(&call.kind.group)
-        ),
+        Some(_) => unconvertible(),
+        None if is_known(api_version, kind) => unconvertible(),
         None => format!(
             "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
         ),
     };
     Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {wanted}: {why}")))
+}
+
+/// Whether there is such a type, or a list of it.
+fn is_known(api_version: &str, kind: &str) -> bool {
+    let known = |kind: &str| skiff_api::schema::definition_of_kind(api_version, kind).is_some();
+    known(kind) || kind.strip_suffix("List").is_some_and(known)
+}
+
+/// 422 for a patch whose result is no object of its kind, as upstream shows it.
+pub fn unpatched(patched: &str, status: Status) -> Status {
+    if status.code != 400 {
+        return status;
+    }
+    let why = match status.message.split_once(" cannot be handled as a ") {
+        Some((_, rest)) => rest.split_once(": ").map_or(rest, |(_, why)| why).to_owned(),
+        None => status.message,
+    };
+    let error = skiff_api::status::FieldError::invalid("patch", patched, why);
+    Status::invalid("", "", "", &[error])
 }
 
 /// Drops what the schema does not know, and says so as `validation` wants.

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use skiff_api::schema::definition;
-use skiff_api::status::{FieldError, Status};
+use skiff_api::status::{FieldError, Problem, Status};
 use skiff_api::{meta, walk};
 use skiff_storage::{Error, Expect};
 
@@ -81,9 +81,13 @@ async fn options(call: &Call, request: Request<Body>) -> Result<(Options, bool),
 }
 
 fn read_options(call: &Call, mut object: Value) -> Result<(Options, bool), Status> {
-    if let Some(status) =
+    if let Some(mut status) =
         walk::decode_error("DeleteOptions", "v1", definition(OPTIONS).expect(KNOWN), &object)
     {
+        // Options are read by themselves, not as an object of a version.
+        if let Some((_, why)) = status.message.split_once(" cannot be handled as a DeleteOptions: ") {
+            status.message = why.to_owned();
+        }
         return Err(status);
     }
     if let Some(map) = object.as_object_mut() {
@@ -99,8 +103,9 @@ fn read_options(call: &Call, mut object: Value) -> Result<(Options, bool), Statu
             errors.push(FieldError::invalid("propagationPolicy", policy.as_str(), why));
         }
         if !POLICIES.contains(&policy.as_str()) {
-            let known = ["Foreground", "Background", "Orphan", "nil"];
-            errors.push(FieldError::not_supported("propagationPolicy", policy.as_str(), &known));
+            let known = r#"supported values: "Foreground", "Background", "Orphan", "nil""#;
+            let bad = policy.as_str().into();
+            errors.push(FieldError::new(Problem::NotSupported, "propagationPolicy", bad, known));
         }
     }
     errors.extend(query::dry_run_errors(&json!(options.dry_run)));
@@ -114,18 +119,31 @@ fn read_options(call: &Call, mut object: Value) -> Result<(Options, bool), Statu
 /// Answers a delete.
 pub async fn delete(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let (options, dry_run) = options(call, request).await?;
+    if rules::orphans(&call.kind)
+        && call.kind.plural == "jobs"
+        && options.propagation_policy.is_none()
+        && options.orphan_dependents.is_none()
+    {
+        call.context.warn(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+             remove them or set propagationPolicy=Orphan to suppress this warning",
+        );
+    }
     let deleted = delete_one(call, &options, dry_run).await?;
     let waits = matches!(deleted, Deleted::Waits(_));
     let answer = match deleted {
         Deleted::Waits(object) => object,
         Deleted::Gone(object) if rules::shows_deleted(&call.kind) => object,
-        Deleted::Gone(object) => json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-            "details": {
-                "name": call.name(), "group": call.kind.group, "kind": call.kind.plural,
-                "uid": meta::uid(&object),
-            },
-        }),
+        Deleted::Gone(object) => {
+            let mut details =
+                json!({"name": call.name(), "kind": call.kind.plural, "uid": meta::uid(&object)});
+            if !call.kind.group.is_empty() {
+                details["group"] = call.kind.group.as_str().into();
+            }
+            json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+            })
+        }
     };
     // As upstream, only the older way of asking is told that the object is still there.
     let code = if waits && options.orphan_dependents == Some(false) { 202 } else { 200 };
@@ -231,7 +249,9 @@ fn mark(call: &Call, options: &Options, mut object: Value) -> Value {
         }
     } else if !deleting {
         object["metadata"]["deletionTimestamp"] = metadata::time(now).into();
-        object["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+        if !is_namespace(call) {
+            object["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+        }
     }
     if !deleting && let Some(generation) = object["metadata"]["generation"].as_i64() {
         object["metadata"]["generation"] = (generation + 1).into();
@@ -244,10 +264,15 @@ fn mark(call: &Call, options: &Options, mut object: Value) -> Value {
             meta::set(&mut object, "finalizers", finalizers);
         }
     }
-    if call.kind.plural == "namespaces" && call.kind.group.is_empty() {
+    if is_namespace(call) {
         object["status"]["phase"] = "Terminating".into();
     }
     object
+}
+
+/// A namespace ends by what its `spec` says, and has no grace period.
+fn is_namespace(call: &Call) -> bool {
+    call.kind.plural == "namespaces" && call.kind.group.is_empty()
 }
 
 /// What becomes of the objects that it owns, as a finalizer for the garbage collector.

@@ -106,7 +106,11 @@ pub fn drop_status(call: &Call, object: &mut Value) {
     if call.kind_version().subresources.contains_key("status")
         && let Some(top) = object.as_object_mut()
     {
-        top.remove("status");
+        match rules::first_status(&call.kind, call.context.now) {
+            Some(status) => top.insert("status".into(), status),
+            None if rules::keeps_status(&call.kind) => None,
+            None => top.remove("status"),
+        };
     }
 }
 
@@ -137,10 +141,18 @@ pub fn check_precondition(call: &Call, new: &Value, old: &Value) -> Result<(), S
         let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
         return Err(Status::invalid(&call.kind.group, &call.kind.plural, call.name(), &[error]));
     }
+    if !asked.is_empty() && asked.parse::<u64>().is_err() {
+        let why = format!("strconv.ParseUint: parsing {asked:?}: invalid syntax");
+        return Err(Status::new(500, "", why));
+    }
     let stale = !asked.is_empty() && asked != "0" && asked != meta::resource_version(old);
     let (uid, live) = (meta::uid(new), meta::uid(old));
     if !uid.is_empty() && uid != live {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {live}");
+        let key = call.kind.key(call.namespace(), call.name());
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {uid}, UID in object meta: {live}"
+        );
         return Err(Status::conflict(&call.kind.group, &call.kind.plural, call.name(), &why));
     }
     if stale {
@@ -168,7 +180,8 @@ pub fn update(call: &Call, new: &mut Value, old: &Value) -> Result<(), Status> {
         let added: Vec<_> = meta::finalizers(new).into_iter().filter(|name| !had.contains(name)).collect();
         if !added.is_empty() {
             let detail = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
             );
             let error = FieldError::forbidden("metadata.finalizers", detail);
             return Err(Status::invalid(&call.kind.group, &call.kind.kind, call.name(), &[error]));
@@ -177,12 +190,14 @@ pub fn update(call: &Call, new: &mut Value, old: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// Counts a change of anything but metadata and status.
-pub fn count_generation(kind: &Kind, new: &mut Value, old: &Value) {
+/// Counts a change of anything but metadata and status; `own` if it came through the object itself.
+pub fn count_generation(kind: &Kind, own: bool, new: &mut Value, old: &Value) {
     if !kind.generation {
         return;
     }
-    if !counted(new).eq(counted(old)) {
+    let also = if own { rules::counts(kind) } else { &[] };
+    if !counted(new).eq(counted(old)) || also.iter().any(|key| new["metadata"][*key] != old["metadata"][*key])
+    {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         new["metadata"]["generation"] = json!(generation + 1);
     }

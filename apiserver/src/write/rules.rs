@@ -1,5 +1,7 @@
 //! What writes of single kinds do otherwise than the rest: upstream's answers of its strategies, as a table.
 
+use jiff::Timestamp;
+use serde_json::{Value, json};
 use skiff_api::custom;
 use skiff_api::kind::Kind;
 
@@ -55,6 +57,32 @@ const RULES: &[(&str, &str, u8)] = &[
     ("node.k8s.io", "runtimeclasses", UPSERT | VERSIONED),
     ("policy", "poddisruptionbudgets", VERSIONED),
 ];
+
+/// Fields of metadata whose changes a generation counts too: group, plural, fields.
+const COUNTED: &[(&str, &str, &[&str])] =
+    &[("apps", "deployments", &["annotations"]), ("discovery.k8s.io", "endpointslices", &["labels"])];
+
+/// The fields of metadata that a generation of this kind counts.
+pub fn counts(kind: &Kind) -> &'static [&'static str] {
+    let found = COUNTED.iter().find(|(group, plural, _)| *group == kind.group && *plural == kind.plural);
+    found.map_or(&[], |(_, _, fields)| fields)
+}
+
+/// The status that a new object has whatever its maker says, where it is not none.
+pub fn first_status(kind: &Kind, now: Timestamp) -> Option<Value> {
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "persistentvolumes") => {
+            Some(json!({"phase": "Pending", "lastPhaseTransitionTime": super::time(now)}))
+        }
+        ("", "persistentvolumeclaims") => Some(json!({"phase": "Pending"})),
+        _ => None,
+    }
+}
+
+/// Whether a new object keeps the status that its maker gives it: a node registers itself with all it knows.
+pub fn keeps_status(kind: &Kind) -> bool {
+    kind.group.is_empty() && kind.plural == "nodes"
+}
 
 /// What a delete puts on an object, for a controller to take off again: group, plural, finalizer.
 const KEEPERS: &[(&str, &str, &str)] = &[(custom::GROUP, custom::PLURAL, custom::CLEANUP)];

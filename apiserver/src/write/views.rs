@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 use skiff_api::kind::{Action, Presents};
+use skiff_api::ownership::left_alone;
 use skiff_api::status::FieldError;
 use skiff_api::walk;
 
@@ -16,6 +17,17 @@ pub fn restrict(call: &Call, new: &mut Value, old: &Value) {
         Some(Action::View(paths)) => {
             let mut result = old.clone();
             result["metadata"] = new["metadata"].take();
+            for path in left_alone(&call.kind, &call.version, &call.info.subresource) {
+                if *path == "metadata" {
+                    let owners = result["metadata"].get("managedFields").cloned();
+                    result["metadata"] = old["metadata"].clone();
+                    if let Some(owners) = owners {
+                        result["metadata"]["managedFields"] = owners;
+                    }
+                } else if path.starts_with("metadata.") {
+                    copy(path, old, &mut result);
+                }
+            }
             paths.iter().for_each(|path| copy(path, new, &mut result));
             *new = result;
         }

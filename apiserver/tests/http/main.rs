@@ -22,6 +22,7 @@ mod identity_chain;
 mod identity_tokens;
 mod impersonation;
 mod invented;
+mod kinds;
 mod lists;
 mod policies;
 mod protobuf;

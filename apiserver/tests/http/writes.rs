@@ -33,7 +33,9 @@ async fn a_write_from_an_old_version_or_another_object_is_a_conflict() {
     newer["metadata"]["uid"] = "other".into();
     let uid = made["metadata"]["uid"].as_str().unwrap();
     let why = format!(
-        "Operation cannot be fulfilled on configmaps \"a\": Precondition failed: UID in precondition: other, UID in object meta: {uid}"
+        "Operation cannot be fulfilled on configmaps \"a\": StorageError: invalid object, Code: 4, Key: \
+         /registry/configmaps/default/a, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in \
+         precondition: other, UID in object meta: {uid}"
     );
     admin.put(&one, &newer).await.refused(409, "Conflict", &why);
 
@@ -283,7 +285,7 @@ async fn the_client_says_what_becomes_of_what_an_object_owns() {
     for (options, message) in [
         (
             json!({"propagationPolicy": "Slowly"}),
-            r#"propagationPolicy: Unsupported value: "Slowly": supported values: "Background", "Foreground", "Orphan", "nil""#,
+            r#"propagationPolicy: Unsupported value: "Slowly": supported values: "Foreground", "Background", "Orphan", "nil""#,
         ),
         (
             json!({"propagationPolicy": "Orphan", "orphanDependents": true}),

@@ -217,8 +217,41 @@ fn control(out: &mut BytesMut, kind: u16, flags: u8, length: usize) {
 }
 
 #[cfg(test)]
+#[path = "../../../api/tests/fuzz/mutate.rs"]
+mod mutate;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is read of almost good bytes is what was written, or no frame at all. `make fuzz` gives it time.
+    #[test]
+    fn fuzz_frames() {
+        let mut writer = Writer::default();
+        let headers = vec![("streamtype".to_owned(), "error".to_owned())];
+        let frames = [
+            Frame::Open { stream: 1, headers, fin: false },
+            Frame::Data { stream: 1, data: "hello".into(), fin: true },
+            Frame::Ping(7),
+            Frame::GoAway,
+        ];
+        let bytes: Vec<u8> = frames.iter().flat_map(|frame| writer.write(frame).to_vec()).collect();
+        super::mutate::run("spdy", &[&bytes], &["\u{0}\u{0}", "x"], |input| {
+            let (mut reader, mut buffer) = (Reader::default(), BytesMut::from(input));
+            let (mut writer, mut again) = (Writer::default(), Reader::default());
+            while let Ok(Some(frame)) = reader.next(&mut buffer) {
+                if frame == Frame::Other {
+                    continue;
+                }
+                let mut written = BytesMut::from(&writer.write(&frame)[..]);
+                match again.next(&mut written) {
+                    Ok(Some(same)) if same == frame && written.is_empty() => {}
+                    other => return Err(format!("{frame:?} became {other:?}")),
+                }
+            }
+            Ok(())
+        });
+    }
 
     #[test]
     fn frames_survive_the_wire_however_they_are_cut() {

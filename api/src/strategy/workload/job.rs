@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Strategy, text};
-use super::{template, unmatched};
+use super::super::{Strategy, pod_spec, text};
+use super::{schedule, template, unmatched};
 use crate::Object;
 use crate::meta;
 use crate::status::{FieldError, Problem};
@@ -21,26 +21,16 @@ pub struct CronJob;
 
 impl Strategy for Job {
     fn prepare(&self, new: &mut Object, old: Option<&Object>) {
-        if old.is_some() || new["spec"]["manualSelector"] == true || !new["spec"].is_object() {
-            return;
+        select_own_pods(new, old);
+        // A job without labels has those of its pods.
+        let labels = &new["spec"]["template"]["metadata"]["labels"];
+        if labels.is_object() && new["metadata"]["labels"].as_object().is_none_or(Map::is_empty) {
+            new["metadata"]["labels"] = labels.clone();
         }
-        let (uid, name) = (meta::uid(new).to_owned(), meta::name(new).to_owned());
-        let metadata = &mut new["spec"]["template"]["metadata"];
-        if !metadata["labels"].is_object() {
-            metadata["labels"] = Value::Object(Map::new());
-        }
-        for (key, value) in [(NAME, &name), (UID, &uid), ("job-name", &name), ("controller-uid", &uid)] {
-            if metadata["labels"].get(key).is_none() {
-                metadata["labels"][key] = value.as_str().into();
-            }
-        }
-        if new["spec"]["selector"].is_null() {
-            new["spec"]["selector"] = json!({"matchLabels": {}});
-        }
-        if !new["spec"]["selector"]["matchLabels"].is_object() {
-            new["spec"]["selector"]["matchLabels"] = Value::Object(Map::new());
-        }
-        new["spec"]["selector"]["matchLabels"][UID] = uid.into();
+    }
+
+    fn warnings(&self, new: &Object) -> Vec<String> {
+        pod_spec::warnings::of(&new["spec"]["template"]["spec"], "spec.template.spec")
     }
 
     fn validate(&self, new: &Object, old: Option<&Object>) -> Vec<FieldError> {
@@ -75,6 +65,11 @@ impl Strategy for Job {
 }
 
 impl Strategy for CronJob {
+    fn warnings(&self, new: &Object) -> Vec<String> {
+        let path = "spec.jobTemplate.spec.template.spec";
+        pod_spec::warnings::of(&new["spec"]["jobTemplate"]["spec"]["template"]["spec"], path)
+    }
+
     fn validate(&self, new: &Object, _old: Option<&Object>) -> Vec<FieldError> {
         let (spec, path) = (&new["spec"], "spec.jobTemplate.spec");
         let made = &spec["jobTemplate"]["spec"];
@@ -83,25 +78,7 @@ impl Strategy for CronJob {
             let why = format!("must be no more than {CRON_NAME} characters");
             errors.push(FieldError::invalid("metadata.name", meta::name(new), why));
         }
-        let schedule = text(spec, "schedule");
-        if schedule.contains("TZ=") {
-            let why = if spec["timeZone"].is_string() {
-                "cannot use both timeZone field and TZ or CRON_TZ in schedule"
-            } else {
-                "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-            };
-            errors.push(FieldError::invalid("spec.schedule", schedule, why));
-        } else if !schedule.is_empty() && !schedule.starts_with('@') {
-            let count = schedule.split_whitespace().count();
-            if count != 5 {
-                let why = format!("expected exactly 5 fields, found {count}: [{schedule}]");
-                errors.push(FieldError::invalid("spec.schedule", schedule, why));
-            }
-        }
-        if spec["timeZone"].as_str() == Some("") {
-            let why = "timeZone must be nil or non-empty string";
-            errors.push(FieldError::invalid("spec.timeZone", "", why));
-        }
+        errors.extend(schedule::check(spec));
         if !made["selector"].is_null() {
             let why = "`selector` will be auto-generated";
             errors.push(FieldError::invalid(format!("{path}.selector"), made["selector"].clone(), why));
@@ -112,6 +89,30 @@ impl Strategy for CronJob {
         }
         errors
     }
+}
+
+/// Labels and selects the pods of a new job by its own identity.
+fn select_own_pods(new: &mut Object, old: Option<&Object>) {
+    if old.is_some() || new["spec"]["manualSelector"] == true || !new["spec"].is_object() {
+        return;
+    }
+    let (uid, name) = (meta::uid(new).to_owned(), meta::name(new).to_owned());
+    let metadata = &mut new["spec"]["template"]["metadata"];
+    if !metadata["labels"].is_object() {
+        metadata["labels"] = Value::Object(Map::new());
+    }
+    for (key, value) in [(NAME, &name), (UID, &uid), ("job-name", &name), ("controller-uid", &uid)] {
+        if metadata["labels"].get(key).is_none() {
+            metadata["labels"][key] = value.as_str().into();
+        }
+    }
+    if new["spec"]["selector"].is_null() {
+        new["spec"]["selector"] = json!({"matchLabels": {}});
+    }
+    if !new["spec"]["selector"]["matchLabels"].is_object() {
+        new["spec"]["selector"]["matchLabels"] = Value::Object(Map::new());
+    }
+    new["spec"]["selector"]["matchLabels"][UID] = uid.into();
 }
 
 /// What both have.
