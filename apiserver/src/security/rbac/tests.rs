@@ -308,7 +308,8 @@ fn the_index_agrees_with_a_plain_walk() {
         assert!(grown.users.is_empty() && grown.groups.is_empty() && grown.roles.is_empty());
         let _ = random.random::<u8>();
     }
-    assert!(allowed > 500 && refused > 500, "the cases must be of both kinds: {allowed} {refused}");
+    // Some 700 of 12,000 are allowed, by the seed a few hundred more or less.
+    assert!(allowed > 100 && refused > 500, "the cases must be of both kinds: {allowed} {refused}");
 }
 
 #[test]
