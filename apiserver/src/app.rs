@@ -28,6 +28,7 @@ use crate::node::NodeDialer;
 use crate::openapi::Documents;
 use crate::request::{self, Query, RequestInfo};
 use crate::security::authenticate::{self, ShownCertificate};
+use crate::security::authorize;
 use crate::security::{Authenticator, User};
 use crate::{discovery, layers, lookup, read, review, subresource, watch, write};
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub tolerations: Tolerations,
     /// Who is believed.
     pub authentication: authenticate::Options,
+    /// Who may do what.
+    pub authorization: authorize::Options,
 }
 
 /// How long pods stay on a node that fails, in seconds.
@@ -97,8 +100,10 @@ pub struct App {
     pub nodes: NodeDialer,
     /// The way to webhooks and extension API servers.
     pub backends: Backends,
+    /// Roles, bindings, and what nodes' pods refer to.
+    pub authorizer: Arc<lookup::Live>,
     /// Answers who may do what.
-    pub authorizer: lookup::Live,
+    pub authorization: Arc<authorize::Chain>,
     /// What it counts.
     pub metrics: Metrics,
     /// The OpenAPI documents that were asked for.
@@ -138,7 +143,10 @@ impl App {
     ) -> anyhow::Result<Arc<Self>> {
         let cache = Cache::start(storage.clone(), &registry, shutdown.clone()).await?;
         let authenticator =
-            Authenticator::new(&config.authentication, &config.ca_pem, &config.service_account_key_pem)?;
+            Authenticator::new(&config.authentication, &config.ca_pem, &config.service_account_key_pem)?
+                .with_servers(&config.authentication, &cache, &shutdown)?;
+        let live = Arc::new(lookup::Live::default());
+        let authorization = Arc::new(authorize::Chain::new(&config.authorization, live.clone(), &cache)?);
         let app = Arc::new(Self {
             authenticator,
             flow: Flow::new(config.limits),
@@ -147,7 +155,8 @@ impl App {
             allocator: Allocator::new(&config)?,
             nodes: NodeDialer::new(&config)?,
             backends: Backends::new(cache.clone(), None),
-            authorizer: lookup::Live::default(),
+            authorizer: live,
+            authorization,
             registry: ArcSwap::from_pointee(registry),
             cache,
             storage,
@@ -158,6 +167,11 @@ impl App {
             shutdown,
         });
         lookup::follow(&app);
+        if let Some(path) = app.config.authorization.config_file.clone() {
+            let (every, cache, stop) =
+                (app.config.authorization.reload, app.cache.clone(), app.shutdown.clone());
+            app.authorization.follow(path, every, cache, stop);
+        }
         crate::extension::follow(&app).await;
         allocate::repair::once(&app).await?;
         crate::bootstrap::install(&app).await?;

@@ -87,7 +87,7 @@ pub async fn impersonate(
     let Some(wanted) = impersonate::take(request.headers_mut())? else { return Ok(()) };
     let requester = context.user.clone();
     let asked = attributes(&requester, info, query);
-    let found = impersonate::check(&wanted, &asked, &app.authorizer).await?;
+    let found = impersonate::check(&wanted, &asked, &*app.authorization).await?;
     if let Some(record) = context.record() {
         record.impersonates(&found.user);
     }
@@ -135,7 +135,7 @@ pub async fn authorize(
     query: &Query,
 ) -> Result<(), Status> {
     let attributes = attributes(&context.user, info, query);
-    let decision = app.authorizer.decide(&attributes).await;
+    let decision = app.authorization.decide(&attributes).await;
     let word = if decision.is_allowed() { "allow" } else { "forbid" };
     context.annotate("authorization.k8s.io/decision", word);
     context.annotate("authorization.k8s.io/reason", decision.reason());
@@ -152,7 +152,7 @@ impl App {
     /// # Errors
     /// 403.
     pub async fn decide(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
-        match self.authorizer.decide(attributes).await {
+        match self.authorization.decide(attributes).await {
             Decision::Allow(_) => Ok(()),
             Decision::NoOpinion(reason) | Decision::Deny(reason) => Err(forbidden(attributes, &reason)),
         }

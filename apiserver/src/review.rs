@@ -82,7 +82,7 @@ pub async fn answer(
     let (object, _) = write::parse(std::mem::take(request), review.kind).await?;
     let subjects = security::review::Subjects {
         user: &context.user,
-        authorizer: &app.authorizer,
+        authorizer: &*app.authorization,
         authenticator: &app.authenticator,
         objects: &lookup::Objects(app.cache.clone()),
         now_s: context.now.as_second(),

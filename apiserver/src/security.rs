@@ -1,12 +1,13 @@
 //! Who asks, and what they may do.
 //!
-//! Everything here is a pure function over values: no clock of its own beyond what is passed in, no I/O, no
-//! knowledge of how objects are stored ([`Objects`] is the one window on them). The parts:
+//! Nearly everything here is a pure function over values: no clock of its own beyond what is passed in, no I/O, no
+//! knowledge of how objects are stored ([`Objects`] is the one window on them). What asks servers outside does it by [`remote`]. The parts:
 //!
 //! - [`authenticate`]: certificates, tokens and a proxy's headers become a [`User`]; nothing else does.
 //! - [`impersonate`]: who may ask as someone else.
 //! - [`rbac`]: roles and bindings compiled into an index by subject.
 //! - [`node`]: what a node agent may touch, derived from the pods that are bound to it.
+//! - [`authorize`]: the authorizers in the order that is wanted, webhooks among them.
 //! - [`authority`]: the two joined, in upstream's order (privileged group, Node, RBAC).
 //! - [`bootstrap`]: the roles and bindings that a cluster starts with.
 //! - [`review`]: the API's own questions about all of this.
@@ -16,11 +17,13 @@
 mod attributes;
 pub mod authenticate;
 pub mod authority;
+pub mod authorize;
 pub mod bootstrap;
 pub mod certificate;
 pub mod impersonate;
 pub mod node;
 pub mod rbac;
+pub mod remote;
 pub mod restriction;
 pub mod review;
 pub mod tls;

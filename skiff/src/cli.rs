@@ -3,6 +3,7 @@
 mod at_rest;
 mod audit;
 pub mod authentication;
+pub mod authorization;
 pub mod certs;
 mod limits;
 pub mod token;
@@ -96,6 +97,8 @@ pub struct Server {
     pub admission_control_config_file: Option<PathBuf>,
     #[command(flatten)]
     pub authentication: authentication::Authentication,
+    #[command(flatten)]
+    pub authorization: authorization::Authorization,
 }
 
 /// `skiff up`.

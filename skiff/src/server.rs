@@ -130,6 +130,7 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
             unreachable_s: server.default_unreachable_toleration_seconds,
         },
         authentication: server.authentication.options()?,
+        authorization: server.authorization.options(),
     };
     let app = App::start(config, storage, shutdown.clone()).await?;
     if let Some(store) = by_default {

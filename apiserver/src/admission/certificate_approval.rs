@@ -23,5 +23,6 @@ impl Plugin for CertificateApproval {
         signers::demand(review.call, request, ("approve", signer), |signer| {
             format!("user not permitted to approve requests with signerName {signer:?}")
         })
+        .await
     }
 }

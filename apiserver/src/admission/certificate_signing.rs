@@ -26,5 +26,6 @@ impl Plugin for CertificateSigning {
         signers::demand(review.call, request, ("sign", signers::of(old)), |signer| {
             format!("user not permitted to sign requests with signerName {signer:?}")
         })
+        .await
     }
 }

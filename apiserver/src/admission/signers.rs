@@ -5,7 +5,7 @@ use skiff_api::meta;
 use skiff_api::status::Status;
 
 use crate::app::Call;
-use crate::security::{Attributes, Authorizer};
+use crate::security::{Attributes, Authorization};
 
 /// The group of certificates.
 pub const GROUP: &str = "certificates.k8s.io";
@@ -18,14 +18,14 @@ pub fn of(object: &Value) -> &str {
 }
 
 /// Refuses, in the words of `why`, whoever may not do that for a signer, to an object.
-pub fn demand(
+pub async fn demand(
     call: &Call,
     object: &Value,
     (verb, signer): (&str, &str),
     why: impl Fn(&str) -> String,
 ) -> Result<(), Status> {
     let domain = format!("{}/*", signer.split('/').next().unwrap_or_default());
-    let allowed = [signer, &domain].into_iter().any(|name| {
+    for name in [signer, &domain] {
         let asked = Attributes {
             user: &call.context.user,
             verb,
@@ -36,10 +36,9 @@ pub fn demand(
             resource_request: true,
             ..Attributes::default()
         };
-        call.app.authorizer.authorize(&asked).is_allowed()
-    });
-    if allowed {
-        return Ok(());
+        if call.app.authorization.decide(&asked).await.is_allowed() {
+            return Ok(());
+        }
     }
     Err(Status::forbidden(GROUP, &call.kind.plural, meta::name(object), &why(signer)))
 }

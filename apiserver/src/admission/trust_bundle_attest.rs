@@ -27,5 +27,6 @@ impl Plugin for ClusterTrustBundleAttest {
         signers::demand(review.call, bundle, ("attest", signer), |signer| {
             format!("user not permitted to attest for signerName {signer:?}")
         })
+        .await
     }
 }

@@ -14,20 +14,29 @@ pub mod bootstrap_token;
 pub mod cache;
 pub mod credentials;
 pub mod front_proxy;
+pub mod oidc;
 pub mod token_file;
+pub mod webhook;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use skiff_api::status::Status;
+use tokio_util::sync::CancellationToken;
 
 use super::certificate::ClientAuthorities;
 pub use super::certificate::Shown as ShownCertificate;
+use super::remote::Remote;
 use super::tls::AnyClient;
 pub use super::token::{Bound, Grant, ISSUER, ServiceAccountTokens};
 use super::{ANONYMOUS, AUTHENTICATED, Invalid, Objects, UNAUTHENTICATED, User, token};
+use crate::cache::Cache;
 use anonymous::Anonymous;
+
+/// How often files that say who is believed are looked at.
+const RELOAD: Duration = Duration::from_secs(60);
 
 /// What the flags say about authentication.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +53,10 @@ pub struct Options {
     pub service_accounts: token::Options,
     /// `--requestheader-*`.
     pub front_proxy: front_proxy::Options,
+    /// `--oidc-*` and `--authentication-config`.
+    pub oidc: oidc::Options,
+    /// `--authentication-token-webhook-*`.
+    pub webhook: Option<webhook::Options>,
 }
 
 /// A token, shown by someone.
@@ -161,7 +174,7 @@ pub struct Authenticator {
     front_proxy: front_proxy::Options,
     tokens: Vec<Arc<dyn TokenAuthenticator>>,
     anonymous: Anonymous,
-    cache: cache::TokenCache,
+    cache: Arc<cache::TokenCache>,
 }
 
 impl Authenticator {
@@ -193,8 +206,37 @@ impl Authenticator {
             front_proxy: options.front_proxy.clone(),
             tokens,
             anonymous: options.anonymous.clone(),
-            cache: cache::TokenCache::default(),
+            cache: Arc::default(),
         })
+    }
+
+    /// The same with those that ask servers outside, which come last. What a file says is taken in again when it changes, until `shutdown`.
+    ///
+    /// # Errors
+    /// A file cannot be read or does not say what it should.
+    pub fn with_servers(
+        mut self,
+        options: &Options,
+        cache: &Arc<Cache>,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let reserved = &options.service_accounts.issuers;
+        if let Some((issuers, anonymous)) = oidc::Issuers::new(&options.oidc, reserved, cache)? {
+            let issuers = Arc::new(issuers);
+            self.tokens.push(issuers.clone());
+            self.anonymous = anonymous.unwrap_or(self.anonymous);
+            if let Some(path) = options.oidc.config_file.clone() {
+                let every = options.oidc.reload.unwrap_or(RELOAD);
+                let cached = self.cache.clone();
+                // What was believed by the old file is not by the new.
+                issuers.follow(path, every, shutdown.clone(), move || cached.clear());
+            }
+        }
+        if let Some(options) = &options.webhook {
+            let remote = Remote::of_kubeconfig(&options.config_file, webhook::TIMEOUT, cache)?;
+            self.tokens.push(Arc::new(webhook::Webhook::new(remote, options)));
+        }
+        Ok(self)
     }
 
     /// Judges a certificate chain that a client has shown.

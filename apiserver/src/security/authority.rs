@@ -57,6 +57,30 @@ impl Authority {
         self.rbac.check_escalation(user, kind, old, new)
     }
 
+    /// What the Node authorizer says.
+    pub fn node(&self, attributes: &Attributes<'_>) -> Decision {
+        if attributes.user.is_in(NODES) {
+            self.nodes.authorize(attributes)
+        } else {
+            Decision::NoOpinion(String::new())
+        }
+    }
+
+    /// What RBAC says.
+    pub fn rbac(&self, attributes: &Attributes<'_>) -> Decision {
+        self.rbac.authorize(attributes)
+    }
+
+    /// The rules that the Node authorizer can tell: none, and why.
+    pub fn node_rules(&self, user: &User, namespace: &str) -> KnownRules {
+        self.nodes.rules(user, namespace)
+    }
+
+    /// The rules that RBAC knows.
+    pub fn rbac_rules(&self, user: &User, namespace: &str) -> KnownRules {
+        self.rbac.rules(user, namespace)
+    }
+
     /// What an aggregated ClusterRole should show as its `rules`.
     pub fn aggregated(&self, name: &str) -> Option<Value> {
         self.rbac.aggregated(name)

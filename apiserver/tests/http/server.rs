@@ -87,6 +87,7 @@ impl Server {
             admission: skiff_apiserver::admission::Switches::default(),
             tolerations: skiff_apiserver::app::Tolerations::default(),
             authentication: skiff_apiserver::security::authenticate::Options::default(),
+            authorization: skiff_apiserver::security::authorize::Options::default(),
         };
         change(&mut config);
         let shutdown = CancellationToken::new();

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{ArgAction, Args};
-use skiff_apiserver::security::authenticate::{self, anonymous::Anonymous, front_proxy};
+use skiff_apiserver::security::authenticate::{self, anonymous::Anonymous, front_proxy, oidc, webhook};
 use skiff_apiserver::security::token;
 
 /// Who is believed.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Authentication")]
 pub struct Authentication {
     /// Whether requests without credentials pass to authorization; if not given, for health and version only.
@@ -59,6 +59,45 @@ pub struct Authentication {
     /// What headers with further facts begin with.
     #[arg(long, value_name = "PREFIXES", value_delimiter = ',')]
     pub requestheader_extra_headers_prefix: Vec<String>,
+    /// An AuthenticationConfiguration (apiserver.config.k8s.io) with issuers of tokens; it is taken in again when it changes.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["oidc_issuer_url", "anonymous_auth"])]
+    pub authentication_config: Option<PathBuf>,
+    /// An OpenID Connect issuer whose tokens are believed.
+    #[arg(long, value_name = "URL", requires = "oidc_client_id")]
+    pub oidc_issuer_url: Option<String>,
+    /// Whom its tokens must be meant for.
+    #[arg(long, value_name = "ID", requires = "oidc_issuer_url")]
+    pub oidc_client_id: Option<String>,
+    /// The CA (PEM) of its certificate; this machine's if not given.
+    #[arg(long, value_name = "FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+    /// The claim that names the user.
+    #[arg(long, value_name = "CLAIM", default_value = "sub")]
+    pub oidc_username_claim: String,
+    /// What is put before the user's name: `-` for nothing; the issuer's URL and # if not given, unless the claim is email.
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    pub oidc_username_prefix: String,
+    /// The claim that names groups.
+    #[arg(long, value_name = "CLAIM", default_value = "")]
+    pub oidc_groups_claim: String,
+    /// What is put before groups.
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    pub oidc_groups_prefix: String,
+    /// A claim that must have a value: key=value; may be given more than once.
+    #[arg(long, value_name = "CLAIMS", value_delimiter = ',')]
+    pub oidc_required_claim: Vec<String>,
+    /// The algorithms that its tokens may be signed with.
+    #[arg(long, value_name = "ALGORITHMS", value_delimiter = ',', default_value = "RS256")]
+    pub oidc_signing_algs: Vec<String>,
+    /// A kubeconfig that says where a server is that knows tokens.
+    #[arg(long, value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// The version of the TokenReview that it is asked with: v1 or v1beta1.
+    #[arg(long, value_name = "VERSION", default_value = "v1beta1", value_parser = ["v1", "v1beta1"])]
+    pub authentication_token_webhook_version: String,
+    /// How long its answers are believed.
+    #[arg(long, value_name = "DURATION", default_value = "2m0s", value_parser = super::duration)]
+    pub authentication_token_webhook_cache_ttl: std::time::Duration,
 }
 
 impl Authentication {
@@ -100,6 +139,28 @@ impl Authentication {
                 group_headers: self.requestheader_group_headers.clone(),
                 extra_headers_prefix: self.requestheader_extra_headers_prefix.clone(),
             },
+            oidc: oidc::Options {
+                flags: oidc::config::Flags {
+                    issuer_url: self.oidc_issuer_url.clone().unwrap_or_default(),
+                    client_id: self.oidc_client_id.clone().unwrap_or_default(),
+                    ca_file: self.oidc_ca_file.clone(),
+                    username_claim: self.oidc_username_claim.clone(),
+                    username_prefix: self.oidc_username_prefix.clone(),
+                    groups_claim: self.oidc_groups_claim.clone(),
+                    groups_prefix: self.oidc_groups_prefix.clone(),
+                    required_claims: self.oidc_required_claim.clone(),
+                    signing_algs: self.oidc_signing_algs.clone(),
+                },
+                config_file: self.authentication_config.clone(),
+                reload: None,
+            },
+            webhook: self.authentication_token_webhook_config_file.clone().map(|config_file| {
+                webhook::Options {
+                    config_file,
+                    version: self.authentication_token_webhook_version.clone(),
+                    cache_ttl: self.authentication_token_webhook_cache_ttl,
+                }
+            }),
         })
     }
 }
