@@ -131,7 +131,7 @@ async fn metrics_count_what_was_asked() {
     );
     assert_eq!(line("apiserver_longrunning_requests", &[r#"verb="WATCH""#, maps[0]]), "1");
     assert_eq!(line("apiserver_watch_events_total", &[maps[0]]), "1");
-    assert_eq!(line("apiserver_resource_objects", &[maps[0]]), "1");
+    assert_eq!(line("apiserver_resource_objects", &[maps[0]]), "3");
     assert!(!text.contains("strange"), "what is not served makes no series of its own");
     drop(watch);
 }
