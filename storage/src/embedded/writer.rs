@@ -111,16 +111,17 @@ impl Writer {
             {
                 match step(&mut state, &proposal, &mut batch) {
                     Ok(change) => {
-                        answers.push((proposal.answer, change.revision));
+                        answers.push((proposal.answer, Ok(change.revision)));
                         changes.push(change);
                     }
-                    Err(error) => drop(proposal.answer.send(Err(error))),
+                    Err(error) => answers.push((proposal.answer, Err(error))),
                 }
             }
-            if batch.is_empty() {
-                continue;
-            }
-            if let Err(error) = self.log.append(&batch) {
+            // Refusals wait too: whoever is told of a change before it can be read would try again from what
+            // was there before it, and be refused again.
+            if !batch.is_empty()
+                && let Err(error) = self.log.append(&batch)
+            {
                 tracing::error!(%error, "the store cannot write; what was proposed is refused");
                 self.end_again(&changes);
                 for (answer, _) in answers {
@@ -134,9 +135,11 @@ impl Writer {
                     self.endings.entry(ends_s).or_default().push((key, event.revision));
                 }
             }
-            self.shared.publish(state, changes);
-            for (answer, revision) in answers {
-                let _ = answer.send(Ok(revision));
+            if !batch.is_empty() {
+                self.shared.publish(state, changes);
+            }
+            for (answer, outcome) in answers {
+                let _ = answer.send(outcome);
             }
         }
     }
