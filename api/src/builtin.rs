@@ -111,6 +111,7 @@ fn kind(line: &str) -> Option<Kind> {
         graceful: false,
         inert: false,
         presents: None,
+        conversion: None,
     };
     let names = |value: &str| value.split(',').map(str::to_owned).collect::<Vec<_>>();
     for word in words {

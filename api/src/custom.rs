@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::builtin::{self, described};
-use crate::kind::{Action, Column, Kind, Subresource, Version};
+use crate::kind::{Action, Column, Conversion, Kind, Subresource, Version};
 use crate::schema;
 
 pub use validator::Validator;
@@ -55,6 +55,7 @@ pub fn kind(definition: &Value) -> Option<Kind> {
         graceful: false,
         inert: false,
         presents: None,
+        conversion: conversion(&spec["conversion"]),
     };
     let mut raw: Vec<&Value> = spec["versions"].as_array()?.iter().collect();
     raw.sort_by(|a, b| by_priority(text(a, "name"), text(b, "name")));
@@ -67,6 +68,14 @@ pub fn kind(definition: &Value) -> Option<Kind> {
         .map(|field| text(field, "jsonPath").trim_start_matches('.').to_owned())
         .collect();
     Some(kind)
+}
+
+/// The webhook that converts, if one does.
+fn conversion(raw: &Value) -> Option<Conversion> {
+    (raw["strategy"] == "Webhook").then(|| Conversion {
+        client: raw["webhook"]["clientConfig"].clone(),
+        reviews: texts(&raw["webhook"]["conversionReviewVersions"]),
+    })
 }
 
 fn version(kind: &Kind, raw: &Value) -> Version {

@@ -64,6 +64,17 @@ pub struct Kind {
     pub inert: bool,
     /// The kind whose objects this one shows in words of its own, if it keeps none itself.
     pub presents: Option<Presents>,
+    /// Who is asked for objects in another version, if versions differ in more than their names.
+    pub conversion: Option<Conversion>,
+}
+
+/// A webhook that brings objects from one version to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversion {
+    /// Where it is: a `clientConfig`.
+    pub client: crate::Object,
+    /// The reviews that it reads, as it prefers them.
+    pub reviews: Vec<String>,
 }
 
 /// How a kind shows the objects of another: two presentations of one storage.

@@ -1,6 +1,7 @@
 //! What one kind does beyond its data: prepare, validate, warn. Synchronous and pure; what must
 //! read other objects is admission, not strategy.
 
+mod api_service;
 mod certificate;
 mod config;
 mod custom_resource_definition;
@@ -80,6 +81,7 @@ pub fn of(kind: &Kind) -> &'static dyn Strategy {
             "admissionregistration.k8s.io",
             "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
         ) => &webhook_configuration::WebhookConfiguration,
+        ("apiregistration.k8s.io", "APIService") => &api_service::ApiService,
         ("coordination.k8s.io", "Lease") => &lease::Lease,
         ("discovery.k8s.io", "EndpointSlice") => &endpoint_slice::EndpointSlice,
         ("certificates.k8s.io", "CertificateSigningRequest") => &certificate::SigningRequest,

@@ -78,6 +78,8 @@ fn cell(name: &str, argument: &str, object: &Object, now: Timestamp) -> Value {
         "service-external" => network::external(object).into(),
         "service-ports" => network::ports(object).into(),
         "endpoints" => network::endpoints(object).into(),
+        "api-service" => network::api_service(object).into(),
+        "api-available" => network::api_available(object).into(),
         "slice-ports" => network::slice_ports(object).into(),
         "slice-endpoints" => network::slice_endpoints(object).into(),
         "event-seen" => event::last_seen(object, now).into(),

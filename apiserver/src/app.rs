@@ -14,9 +14,10 @@ use skiff_storage::Storage;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, Admission};
+use crate::aggregation::{self, Aggregation};
 use crate::allocate::{self, Allocator};
 use crate::audit::{self, Audit};
-use crate::backend::Backends;
+use crate::backend::{self, Backends};
 use crate::cache::Cache;
 pub use crate::call::Call;
 use crate::context::Context;
@@ -51,6 +52,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is recorded of requests, and where.
     pub audit: audit::Options,
+    /// How extension API servers know this one.
+    pub aggregation: aggregation::Options,
     /// Which admission plugins are on.
     pub admission: admission::Switches,
     /// How long new pods stay on a node that fails, unless they say so themselves.
@@ -82,6 +85,8 @@ pub struct App {
     pub config: Config,
     /// The kinds it serves.
     pub registry: ArcSwap<Registry>,
+    /// Told whenever these change.
+    pub served: tokio::sync::watch::Sender<()>,
     /// Everything stored.
     pub cache: Arc<Cache>,
     /// The store, for writes and for reads that must be fresh.
@@ -102,6 +107,8 @@ pub struct App {
     pub backends: Backends,
     /// Roles, bindings, and what nodes' pods refer to.
     pub authorizer: Arc<lookup::Live>,
+    /// What extension API servers serve.
+    pub aggregation: Aggregation,
     /// Answers who may do what.
     pub authorization: Arc<authorize::Chain>,
     /// What it counts.
@@ -147,6 +154,10 @@ impl App {
                 .with_servers(&config.authentication, &cache, &shutdown)?;
         let live = Arc::new(lookup::Live::default());
         let authorization = Arc::new(authorize::Chain::new(&config.authorization, live.clone(), &cache)?);
+        let front_proxy = &config.aggregation.client_pem;
+        let front_proxy =
+            front_proxy.as_ref().map(|(certificate, key)| backend::Identity::read(certificate, key));
+        let front_proxy = front_proxy.transpose()?;
         let app = Arc::new(Self {
             authenticator,
             flow: Flow::new(config.limits),
@@ -154,10 +165,12 @@ impl App {
             admission: Admission::new(&config.admission).map_err(anyhow::Error::msg)?,
             allocator: Allocator::new(&config)?,
             nodes: NodeDialer::new(&config)?,
-            backends: Backends::new(cache.clone(), None),
+            backends: Backends::new(cache.clone(), front_proxy),
+            aggregation: Aggregation::default(),
             authorizer: live,
             authorization,
             registry: ArcSwap::from_pointee(registry),
+            served: tokio::sync::watch::Sender::new(()),
             cache,
             storage,
             config,
@@ -179,6 +192,7 @@ impl App {
         admission::policy::follow(&app);
         allocate::repair::keep(&app);
         app.ready.store(true, Ordering::Release);
+        aggregation::keep(&app);
         Ok(app)
     }
 
@@ -262,6 +276,9 @@ impl App {
         query: Query,
         context: Context,
     ) -> Result<Response<Body>, Status> {
+        if let Some(service) = self.aggregation.find(&self.cache, &info.path) {
+            return aggregation::forward(self, &service, &context.user, request).await;
+        }
         if !info.is_resource {
             return discovery::answer(self, &request.map(drop), &query).await;
         }

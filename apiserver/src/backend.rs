@@ -10,7 +10,8 @@ pub mod resolve;
 mod tls;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -106,8 +107,15 @@ pub struct Backends {
 /// The way to one backend.
 struct Pool {
     connector: TlsConnector,
-    idle: Mutex<Vec<(SendRequest<Body>, Instant)>>,
+    idle: Mutex<Vec<Idle>>,
     used: Mutex<Instant>,
+}
+
+/// A connection that nobody uses.
+struct Idle {
+    sender: SendRequest<Body>,
+    to: SocketAddr,
+    since: Instant,
 }
 
 impl Backends {
@@ -123,10 +131,20 @@ impl Backends {
         mut request: Request<Body>,
     ) -> Result<Response<Incoming>, Failure> {
         let pool = self.pool(backend)?;
+        // A Service leads where it leads now, whoever is still there to answer.
+        let targets = match &backend.place {
+            Place::Service { namespace, name, port } => {
+                Some(resolve::service(&self.cache, namespace, name, *port).map_err(Failure::Other)?)
+            }
+            Place::Host { .. } => None,
+        };
         loop {
-            let (mut sender, fresh) = match pool.take() {
-                Some(sender) => (sender, false),
-                None => (self.connect(&backend.place, &pool.connector).await?, true),
+            let (mut sender, to, fresh) = match pool.take(targets.as_deref()) {
+                Some(idle) => (idle.sender, idle.to, false),
+                None => {
+                    let (sender, to) = connect(&backend.place, targets.as_deref(), &pool.connector).await?;
+                    (sender, to, true)
+                }
             };
             match sender.try_send_request(request).await {
                 Ok(response) => {
@@ -134,7 +152,7 @@ impl Backends {
                     // It can be used again when the answer has been read.
                     tokio::spawn(async move {
                         if sender.ready().await.is_ok() {
-                            pool.put(sender);
+                            pool.put(Idle { sender, to, since: Instant::now() });
                         }
                     });
                     return Ok(response);
@@ -168,41 +186,44 @@ impl Backends {
         pools.insert(backend.clone(), pool.clone());
         Ok(pool)
     }
+}
 
-    async fn connect(&self, place: &Place, connector: &TlsConnector) -> Result<SendRequest<Body>, Failure> {
-        let name = place.server_name();
-        let name = ServerName::try_from(name.clone())
-            .map_err(|_| Failure::Other(format!("the host name {name:?} is not one")))?;
-        let connect = async {
-            let stream = match place {
-                Place::Service { namespace, name, port } => {
-                    let targets =
-                        resolve::service(&self.cache, namespace, name, *port).map_err(Failure::Other)?;
-                    dial(&targets).await?
-                }
-                Place::Host { host, port } => dial(&resolve::host(host, *port).await?).await?,
-            };
-            connector.connect(name, stream).await.map_err(Failure::of_handshake)
-        };
-        let stream = tokio::time::timeout(CONNECT, connect).await.map_err(|_| Failure::Timeout)??;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::of)?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a connection to a server outside ended");
+async fn connect(
+    place: &Place,
+    targets: Option<&[SocketAddr]>,
+    connector: &TlsConnector,
+) -> Result<(SendRequest<Body>, SocketAddr), Failure> {
+    let name = place.server_name();
+    let name = ServerName::try_from(name.clone())
+        .map_err(|_| Failure::Other(format!("the host name {name:?} is not one")))?;
+    let connect = async {
+        let (stream, to) = match (place, targets) {
+            (_, Some(targets)) => dial(targets).await?,
+            (Place::Host { host, port } | Place::Service { name: host, port, .. }, None) => {
+                dial(&resolve::host(host, *port).await?).await?
             }
-        });
-        Ok(sender)
-    }
+        };
+        let stream = connector.connect(name, stream).await.map_err(Failure::of_handshake)?;
+        Ok::<_, Failure>((stream, to))
+    };
+    let (stream, to) = tokio::time::timeout(CONNECT, connect).await.map_err(|_| Failure::Timeout)??;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::of)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to a server outside ended");
+        }
+    });
+    Ok((sender, to))
 }
 
 /// Connects to the first of these that takes it.
-async fn dial(targets: &[std::net::SocketAddr]) -> Result<TcpStream, Failure> {
+async fn dial(targets: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Failure> {
     let mut failed = Failure::Other("no address".into());
     for target in targets {
         match TcpStream::connect(target).await {
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
-                return Ok(stream);
+                return Ok((stream, *target));
             }
             Err(error) => failed = Failure::of_dial(*target, &error),
         }
@@ -211,21 +232,24 @@ async fn dial(targets: &[std::net::SocketAddr]) -> Result<TcpStream, Failure> {
 }
 
 impl Pool {
-    fn take(&self) -> Option<SendRequest<Body>> {
-        let mut idle = self.idle.lock().expect("no holder of this lock panics");
-        while let Some((sender, since)) = idle.pop() {
-            if since.elapsed() < IDLE_FOR && !sender.is_closed() {
-                return Some(sender);
-            }
-        }
-        None
+    /// A connection that is still good; with `targets`, one that leads to one of them.
+    fn take(&self, targets: Option<&[SocketAddr]>) -> Option<Idle> {
+        let mut idle = self.idle();
+        idle.retain(|idle| targets.is_none_or(|targets| targets.contains(&idle.to)));
+        idle.pop()
     }
 
-    fn put(&self, sender: SendRequest<Body>) {
-        let mut idle = self.idle.lock().expect("no holder of this lock panics");
-        idle.retain(|(sender, since)| since.elapsed() < IDLE_FOR && !sender.is_closed());
+    fn put(&self, back: Idle) {
+        let mut idle = self.idle();
         if idle.len() < IDLE {
-            idle.push((sender, Instant::now()));
+            idle.push(back);
         }
+    }
+
+    /// Those that are still good.
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        let mut idle = self.idle.lock().expect("no holder of this lock panics");
+        idle.retain(|idle| idle.since.elapsed() < IDLE_FOR && !idle.sender.is_closed());
+        idle
     }
 }

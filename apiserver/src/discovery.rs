@@ -14,7 +14,7 @@ use skiff_api::status::Status;
 use crate::app::App;
 use crate::negotiate::{self, Accept};
 use crate::request::Query;
-use crate::{health, review};
+use crate::{aggregation, health, review};
 
 /// The version of Kubernetes whose API this is.
 pub const MINOR: &str = "36";
@@ -29,7 +29,7 @@ pub async fn answer(app: &Arc<App>, request: &Request<()>, query: &Query) -> Res
     let registry = app.registry.load_full();
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if let (["api" | "apis"], Some(version)) = (parts.as_slice(), &accept.aggregated) {
-        return Ok(aggregated::answer(request, &registry, parts[0] == "api", version));
+        return Ok(aggregated::answer(request, app, &registry, parts[0] == "api", version));
     }
     let found = match parts.as_slice() {
         [name @ ("healthz" | "livez" | "readyz"), check @ ..] => {
@@ -52,7 +52,7 @@ pub async fn answer(app: &Arc<App>, request: &Request<()>, query: &Query) -> Res
         ["openid", "v1", "jwks"] => {
             return Ok(published("application/jwk-set+json", &app.authenticator.accounts.key_set()));
         }
-        ["openapi", rest @ ..] => return app.documents.answer(&registry, request, rest),
+        ["openapi", rest @ ..] => return app.documents.answer(app, &registry, request, rest),
         ["version"] => version(),
         ["api"] => json!({
             "kind": "APIVersions", "versions": ["v1"],
@@ -62,16 +62,19 @@ pub async fn answer(app: &Arc<App>, request: &Request<()>, query: &Query) -> Res
             }],
         }),
         ["apis"] => {
-            let groups = ordered(groups(&registry)).into_iter().filter(|(group, _)| !group.is_empty());
-            let groups: Vec<Value> = groups.map(group).collect();
+            let groups: Vec<Value> = aggregation::groups(app, &registry)
+                .into_iter()
+                .filter(|(name, _)| !name.is_empty())
+                .map(group)
+                .collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
         ["apis", name] => {
-            let mut groups = groups(&registry);
-            let Some(versions) = groups.remove(*name).filter(|_| !name.is_empty()) else {
+            let known = aggregation::groups(app, &registry).into_iter().find(|(known, _)| known == name);
+            let Some(known) = known.filter(|_| !name.is_empty()) else {
                 return Ok(no_page());
             };
-            let mut found = group(((*name).to_owned(), versions));
+            let mut found = group(known);
             found["kind"] = "APIGroup".into();
             found["apiVersion"] = "v1".into();
             found
@@ -162,7 +165,7 @@ fn arch() -> &'static str {
 }
 
 /// Each group with its versions, newest first.
-fn groups(registry: &Registry) -> BTreeMap<String, Vec<String>> {
+pub fn groups(registry: &Registry) -> BTreeMap<String, Vec<String>> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for kind in registry.iter() {
         let versions = groups.entry(kind.group.clone()).or_default();
@@ -184,23 +187,8 @@ fn groups(registry: &Registry) -> BTreeMap<String, Vec<String>> {
     groups
 }
 
-/// Groups as upstream lists them: the built-in ones by its priorities, then others by name.
-#[rustfmt::skip]
-const ORDER: [&str; 20] = [
-    "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
-    "autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io",
-    "storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io",
-    "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
-];
-
-fn ordered(groups: BTreeMap<String, Vec<String>>) -> Vec<(String, Vec<String>)> {
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(group, _)| ORDER.iter().position(|known| known == group).unwrap_or(ORDER.len()));
-    groups
-}
-
 /// How a version stands among others: `v2`, `v1`, `v2beta1`, `v1beta2`, `v1alpha1`.
-fn rank(version: &str) -> (u8, u32, u32) {
+pub fn rank(version: &str) -> (u8, u32, u32) {
     let rest = version.trim_start_matches('v');
     let (stability, word) = match rest {
         _ if rest.contains("alpha") => (0, "alpha"),

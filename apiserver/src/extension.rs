@@ -157,6 +157,7 @@ impl Extension {
         }
         self.app.cache.adopt(&registry).await;
         self.app.registry.store(Arc::new(registry));
+        self.app.served.send_replace(());
     }
 
     /// Writes a definition's status. Another server may have been faster, which is as good.

@@ -10,6 +10,7 @@
 //! - a write that was proposed is carried to its end even if its caller hangs up.
 
 pub mod admission;
+pub mod aggregation;
 pub mod allocate;
 pub mod app;
 pub mod audit;

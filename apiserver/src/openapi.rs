@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use serde_json::json;
 use skiff_api::kind::Registry;
 use skiff_api::openapi;
 use skiff_api::status::Status;
 
+use crate::aggregation::{self, ApiService, Published};
+use crate::app::App;
 use crate::negotiate;
 use crate::request::Query;
 
@@ -58,6 +61,7 @@ impl Documents {
     /// Answers `/openapi/…`; `parts` is what follows.
     pub fn answer(
         &self,
+        app: &App,
         registry: &Arc<Registry>,
         request: &Request<()>,
         parts: &[&str],
@@ -70,10 +74,27 @@ impl Documents {
             })
         };
         match parts {
-            ["v2"] => self.v2(registry, request.headers()),
+            ["v2"] => self.v2(app, registry, request.headers()),
             ["v3"] => {
-                let make = || Some((openapi::index(registry).to_string().into_bytes(), None));
-                Ok(send(&self.get(registry, "v3", make)?, JSON, request.headers()))
+                let mut index = openapi::index(registry);
+                for (service, published) in others(app) {
+                    let Some((_, hash)) = &published.v3 else { continue };
+                    let path = format!("apis/{}/{}", service.group, service.version);
+                    index["paths"][&path] =
+                        json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")});
+                }
+                let bytes = index.to_string().into_bytes();
+                let hash = digest(&bytes);
+                Ok(send(&Document { bytes: bytes.into(), hash }, JSON, request.headers()))
+            }
+            ["v3", "apis", group, version]
+                if let Some(service) =
+                    app.aggregation.find(&app.cache, &format!("/apis/{group}/{version}")) =>
+            {
+                let published = app.aggregation.published(&service.name);
+                let found = published.and_then(|published| published.v3.clone());
+                let (bytes, hash) = found.ok_or_else(Status::no_such_path)?;
+                hashed(&Document { bytes, hash }, request)
             }
             ["v3", "api", version] => hashed(&group("", version)?, request),
             ["v3", "apis", name, version] => hashed(&group(name, version)?, request),
@@ -81,7 +102,7 @@ impl Documents {
         }
     }
 
-    fn v2(&self, registry: &Arc<Registry>, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    fn v2(&self, app: &App, registry: &Arc<Registry>, headers: &HeaderMap) -> Result<Response<Body>, Status> {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
         let clauses = accept.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
         let media = clauses
@@ -91,8 +112,17 @@ impl Documents {
                 _ => None,
             })
             .next();
+        let others: Vec<_> = others(app).filter(|(_, published)| published.v2.is_some()).collect();
+        let names =
+            others.iter().filter_map(|(_, published)| published.v2.as_ref().map(|(_, hash)| hash.as_str()));
+        let key = names.collect::<Vec<_>>().join(",");
         let make = |media: &str| {
-            let document = openapi::v2(registry);
+            let mut document = openapi::v2(registry);
+            for (service, published) in &others {
+                if let Some((other, _)) = &published.v2 {
+                    aggregation::merge_v2(&mut document, other, &service.group, &service.version);
+                }
+            }
             let bytes = if media == PROTOBUF {
                 openapi::protobuf(&document)
             } else {
@@ -104,8 +134,15 @@ impl Documents {
             let text = format!("only the following media types are accepted: {JSON}, {PROTOBUF}");
             Status::new(406, "NotAcceptable", text)
         })?;
-        Ok(send(&self.get(registry, media, || make(media))?, media, headers))
+        Ok(send(&self.get(registry, &format!("{media}{key}"), || make(media))?, media, headers))
     }
+}
+
+/// What extension API servers publish.
+fn others(app: &App) -> impl Iterator<Item = (Arc<ApiService>, Arc<Published>)> {
+    let services = app.aggregation.remote(&app.cache).into_iter();
+    services
+        .filter_map(|service| app.aggregation.published(&service.name).map(|published| (service, published)))
 }
 
 /// The answer to a request that may carry a hash: the right one may be kept for ever, a wrong one leads on.

@@ -16,6 +16,7 @@ use skiff_storage::{Range, Revision};
 use crate::app::Call;
 use crate::cache::{Item, shows_otherwise, unavailable};
 use crate::encryption::Unreadable;
+use crate::conversion;
 use crate::negotiate::{self, Form};
 use crate::options::{self, Match};
 
@@ -27,7 +28,7 @@ pub async fn get(call: &Call) -> Result<Response<Body>, Status> {
         cache.check_readable(call.namespace(), call.name())?;
         return Err(call.not_found());
     };
-    one(call, 200, &item)
+    one(call, 200, &*conversion::item(call, item).await?)
 }
 
 /// The answer that carries one cached object.
@@ -181,7 +182,8 @@ pub async fn list(call: &Call) -> Result<Response<Body>, Status> {
             &format!("a list (*{group}.{})", call.kind.list_kind),
         ));
     }
-    let found = find(call).await?;
+    let mut found = find(call).await?;
+    found.items = conversion::items(&call.app, &call.kind, found.items, &call.version).await?;
     let mut metadata = json!({"resourceVersion": found.revision.to_string()});
     if let Some(token) = found.token {
         metadata["continue"] = token.into();

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::app::Call;
 use crate::cache::{Change, Item, KindCache};
+use crate::conversion;
 use crate::negotiate::{self, Encoding, Form};
 use crate::read::{self, Selection};
 use crate::{metrics, options};
@@ -66,7 +67,7 @@ pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
     };
     // Without a version, or from 0, a watch begins with what is there, as made-up additions.
     if options.initial_events {
-        watcher.begin(options.bookmarks);
+        watcher.begin(options.bookmarks).await?;
     } else if asked == 0 {
         watcher.after = watcher.cache.snapshot().revision;
     }
@@ -76,6 +77,14 @@ pub async fn watch(call: &Call) -> Result<Response<Body>, Status> {
     });
     let media = if protobuf { PROTOBUF_STREAM } else { "application/json" };
     Ok(negotiate::encoded(200, Body::from_stream(frames), media))
+}
+
+/// A change as one watcher sees it.
+struct Event {
+    sort: &'static str,
+    item: Arc<Item>,
+    /// When it went, if it did.
+    gone: Option<Revision>,
 }
 
 struct Watcher {
@@ -97,19 +106,21 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn begin(&mut self, mark_end: bool) {
+    async fn begin(&mut self, mark_end: bool) -> Result<(), Status> {
         let snapshot = self.cache.snapshot();
-        for item in snapshot.items.values() {
-            if self.selection.takes(&self.call, item) {
-                let frame = self.frame("ADDED", item);
-                self.pending.push_back(frame);
-            }
+        let taken = snapshot.items.values().filter(|item| self.selection.takes(&self.call, item));
+        let items = taken.cloned().collect();
+        let call = &self.call;
+        for item in conversion::items(&call.app, &call.kind, items, &call.version).await? {
+            let frame = self.frame("ADDED", &item);
+            self.pending.push_back(frame);
         }
         self.after = snapshot.revision;
         if mark_end {
             let frame = self.bookmark(true);
             self.pending.push_back(frame);
         }
+        Ok(())
     }
 
     async fn next(&mut self) -> Option<Bytes> {
@@ -131,7 +142,7 @@ impl Watcher {
                 return None;
             }
             self.revisions.borrow_and_update();
-            self.gather();
+            self.gather().await;
             // A quiet kind wakes nobody: how far it is has only just been asked.
             if self.pending.is_empty() && std::mem::take(&mut self.bookmark_due) {
                 let frame = self.bookmark(false);
@@ -147,7 +158,7 @@ impl Watcher {
                 () = shutdown.cancelled() => self.ended = true,
                 () = self.cache.ended() => {
                     // What came before the end is still told.
-                    self.gather();
+                    self.gather().await;
                     self.ended = true;
                 }
                 () = tick(&mut self.bookmarks) => self.bookmark_due = true,
@@ -156,15 +167,27 @@ impl Watcher {
     }
 
     /// Makes frames of what has changed since they were made last.
-    fn gather(&mut self) {
+    async fn gather(&mut self) {
         match self.cache.changes(self.after) {
             Ok((changes, revision)) => {
-                for change in changes {
-                    if let Some(frame) = self.event(&change) {
-                        self.pending.push_back(frame);
+                let events: Vec<_> = changes.iter().filter_map(|change| self.event(change)).collect();
+                let items = events.iter().map(|event| event.item.clone()).collect();
+                let call = &self.call;
+                match conversion::items(&call.app, &call.kind, items, &call.version).await {
+                    Ok(items) => {
+                        for (Event { sort, gone, .. }, item) in events.into_iter().zip(items) {
+                            let item =
+                                gone.map_or(item.clone(), |revision| Arc::new(item.deleted_at(revision)));
+                            let frame = self.frame(sort, &item);
+                            self.pending.push_back(frame);
+                        }
+                        self.after = revision.max(self.after);
+                    }
+                    Err(status) => {
+                        self.pending.push_back(self.made("ERROR", status.to_object()));
+                        self.ended = true;
                     }
                 }
-                self.after = revision.max(self.after);
             }
             Err(_) => {
                 let text = format!("too old resource version: {}", self.after);
@@ -176,15 +199,16 @@ impl Watcher {
     }
 
     /// What a change is to this watcher: objects may enter and leave its selection.
-    fn event(&mut self, change: &Change) -> Option<Bytes> {
+    fn event(&self, change: &Change) -> Option<Event> {
         let takes = |item: &Option<Arc<Item>>| {
             item.as_ref().filter(|item| self.selection.takes(&self.call, item)).cloned()
         };
+        let event = |sort, item, gone| Some(Event { sort, item, gone });
         match (takes(&change.old), takes(&change.new)) {
             (None, None) => None,
-            (None, Some(new)) => Some(self.frame("ADDED", &new)),
-            (Some(_), Some(new)) => Some(self.frame("MODIFIED", &new)),
-            (Some(old), None) => Some(self.frame("DELETED", &old.deleted_at(change.revision))),
+            (None, Some(new)) => event("ADDED", new, None),
+            (Some(_), Some(new)) => event("MODIFIED", new, None),
+            (Some(old), None) => event("DELETED", old, Some(change.revision)),
         }
     }
 

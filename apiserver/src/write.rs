@@ -13,6 +13,8 @@ mod rules;
 mod signing_request;
 mod views;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use http::{Request, Response};
 use serde_json::{Value, json};
@@ -25,6 +27,7 @@ use crate::allocate::{Claimed, Contention, Turn};
 use crate::app::Call;
 use crate::cache::{Item, unavailable};
 use crate::encryption::Unreadable;
+use crate::conversion;
 use crate::read;
 
 pub use body::{MEDIA_TYPES, PatchSort, decode, parse, patch as patch_body, read_all};
@@ -79,7 +82,9 @@ pub async fn create_object(call: &Call, mut object: Value, owners: Owners) -> Re
             tries += 1;
             continue;
         };
-        match commit(&target, Some(&mut candidate), Expect::Absent, turn).await {
+        let mut kept = conversion::stored(call, &candidate).await?;
+        let kept = kept.as_mut().unwrap_or(&mut candidate);
+        match commit(&target, Some(kept), Expect::Absent, turn).await {
             Ok(revision) => return Ok((201, stamped(candidate, revision))),
             Err(Error::Mismatch(_)) if generate && tries > 0 => {}
             Err(Error::Mismatch(_)) if generate => {
@@ -165,13 +170,12 @@ pub async fn patch(call: &Call, request: Request<Body>) -> Result<Response<Body>
 /// Answers an apply: changes what is there, or creates what is not.
 async fn apply(call: &Call, configuration: &owners::Configuration) -> Result<Response<Body>, Status> {
     for _ in 0..PATCH_TRIES {
-        let changed =
-            change(call, Owners::Given, |live: &Value| owners::apply(call, configuration, Some(live)));
+        let changed = change(call, Owners::Given, Applying { call, configuration });
         match changed.await {
             Err(status) if status.reason == "NotFound" && call.info.subresource.is_empty() => {}
             outcome => return read::object(call, 200, &outcome?),
         }
-        let object = owners::apply(call, configuration, None)?;
+        let object = owners::apply(call, configuration, None).await?;
         owners::may_create(call).await?;
         match create_object(call, object, Owners::Given).await {
             Err(status) if status.reason == "AlreadyExists" && !call.context.dry_run => {}
@@ -198,6 +202,19 @@ impl<F: Fn(&Value) -> Result<Value, Status> + Sync> Make for F {
     }
 }
 
+/// What an apply makes of a live object.
+struct Applying<'a> {
+    call: &'a Call,
+    configuration: &'a owners::Configuration,
+}
+
+#[async_trait::async_trait]
+impl Make for Applying<'_> {
+    async fn make(&self, live: &Value) -> Result<Value, Status> {
+        owners::apply(self.call, self.configuration, Some(live)).await
+    }
+}
+
 /// Changes a live object by `make(live) → new`, again from a fresh read if it was computed from
 /// an old one. Answers with what is stored then.
 pub async fn change(call: &Call, owners: Owners, make: impl Make) -> Result<Value, Status> {
@@ -205,8 +222,8 @@ pub async fn change(call: &Call, owners: Owners, make: impl Make) -> Result<Valu
     let mut contention = Contention::default();
     for _ in 0..PATCH_TRIES {
         let (live, fresh) = match cached.take() {
-            Some(item) => (item, false),
-            None => (std::sync::Arc::new(fresh(call).await?.ok_or_else(|| call.not_found())?), true),
+            Some(item) => (conversion::item(call, item).await?, false),
+            None => (fresh(call).await?.ok_or_else(|| call.not_found())?, true),
         };
         let old = live.object(&call.kind, &call.version);
         let computed = make.make(&old).await.and_then(|new| {
@@ -231,7 +248,7 @@ pub async fn change(call: &Call, owners: Owners, make: impl Make) -> Result<Valu
         };
         let key = call.kind.key(call.namespace(), call.name());
         // What is kept in an old form is written anew though nothing else changes.
-        let idle = new == old && !call.app.storage.is_stale(&key).await.map_err(unavailable)?;
+        let idle = new == old && !live.is_stale() && !call.app.storage.is_stale(&key).await.map_err(unavailable)?;
         if idle || call.context.dry_run {
             return Ok(stamped(new, live.revision));
         }
@@ -240,7 +257,9 @@ pub async fn change(call: &Call, owners: Owners, make: impl Make) -> Result<Valu
         let kept = (!gone).then_some(&new);
         let claimed = call.app.allocator.claim(turn, Some(&old), kept, &mut contention).await?;
         let Claimed::All(turn) = claimed else { continue };
-        match commit(call, (!gone).then_some(&mut new), expect, turn).await {
+        let mut kept = if gone { None } else { conversion::stored(call, &new).await? };
+        let kept = kept.as_mut().unwrap_or(&mut new);
+        match commit(call, (!gone).then_some(kept), expect, turn).await {
             Ok(revision) => return Ok(stamped(new, revision)),
             Err(Error::Mismatch(_)) => {}
             Err(error) => return Err(unavailable(error)),
@@ -250,14 +269,20 @@ pub async fn change(call: &Call, owners: Owners, make: impl Make) -> Result<Valu
 }
 
 /// The newest state of this call's object, from the store itself.
-pub async fn fresh(call: &Call) -> Result<Option<Item>, Status> {
+pub async fn fresh(call: &Call) -> Result<Option<Arc<Item>>, Status> {
     let key = call.kind.key(call.namespace(), call.name());
     let (entry, _) = call.app.storage.get(&key).await.map_err(unavailable)?;
     if let Some(why) = entry.as_ref().and_then(|entry| Unreadable::of(&entry.value)) {
         return Err(why.status());
     }
     let root = call.kind.prefix.len() + 2;
-    Ok(entry.and_then(|entry| Item::read(&call.kind, &entry.key[root..], &entry.value, entry.revision)))
+    let read = |entry: skiff_storage::Entry| {
+        Item::read(&call.kind, &entry.key[root..], &entry.value, entry.revision)
+    };
+    match entry.and_then(read) {
+        Some(item) => conversion::item(call, Arc::new(item)).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// From what was decoded to what mutating admission leaves.
@@ -267,7 +292,7 @@ async fn admit(call: &Call, mut new: Value, old: Option<&Value>, owners: Owners)
     walk::default(schema, &mut new);
     if owners == Owners::Tracked {
         walk::normalise(schema, &mut new);
-        owners::track(call, &mut new, old, asks_reset);
+        owners::track(call, &mut new, old, asks_reset).await?;
     }
     match old {
         None => {

@@ -21,6 +21,7 @@ use rustls::server::danger::ClientCertVerifier;
 use crate::server::{self, Addresses};
 use issue::{Authority, Purpose, Request};
 pub use serving::Serving;
+use skiff_apiserver::aggregation;
 
 /// The names under which pods and people reach the API server, besides addresses.
 const SERVER_NAMES: [&str; 5] = [
@@ -45,6 +46,8 @@ const CLIENTS: [(&str, &str, Option<&str>); 5] = [
 
 /// What it shows to everyone else.
 const APISERVER: &str = "apiserver";
+/// What the API server shows to extension API servers.
+const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
 /// What the API server shows to node agents.
 const NODE_CLIENT: &str = "apiserver-kubelet-client";
 
@@ -52,6 +55,7 @@ const NODE_CLIENT: &str = "apiserver-kubelet-client";
 pub struct Pki {
     dir: PathBuf,
     authority: Authority,
+    front_proxy: Authority,
     service_account_key_pem: String,
     hosts: BTreeSet<String>,
 }
@@ -70,10 +74,11 @@ impl Pki {
 
     fn open_for(dir: &Path, hosts: BTreeSet<String>, nodes: &[String]) -> anyhow::Result<Self> {
         files::make_dir(dir)?;
-        let authority = Authority::open(dir)?;
+        let authority = Authority::open(dir, "ca")?;
+        let front_proxy = Authority::open(dir, "front-proxy-ca")?;
         let service_account_key_pem = issue::precious_key(&dir.join("sa.key"))?;
         let hosts = hosts.into_iter().filter(|host| usable(host)).collect();
-        let pki = Self { dir: dir.to_owned(), authority, service_account_key_pem, hosts };
+        let pki = Self { dir: dir.to_owned(), authority, front_proxy, service_account_key_pem, hosts };
         pki.serving()?;
         for (file, ..) in CLIENTS {
             pki.client(file)?;
@@ -103,6 +108,14 @@ impl Pki {
     /// What the API server shows to node agents.
     pub fn node_client(&self) -> anyhow::Result<Pair> {
         self.client(NODE_CLIENT)
+    }
+
+    /// How extension API servers know this one: a CA of its own, so that no other client can speak for someone else.
+    pub fn aggregation(&self) -> anyhow::Result<aggregation::Options> {
+        let request = Request { name: FRONT_PROXY_CLIENT, group: None, purpose: Purpose::Client };
+        let pair = self.front_proxy.pair(&self.dir, FRONT_PROXY_CLIENT, &request)?;
+        let ca_pem = self.front_proxy.certificate_pem().to_owned();
+        Ok(aggregation::Options { ca_pem, client_pem: Some(pair) })
     }
 
     /// What a node agent serves with.

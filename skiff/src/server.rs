@@ -115,6 +115,7 @@ pub async fn start(server: &cli::Server, pki: &Pki, shutdown: &CancellationToken
         ca_pem: pki.ca_pem().to_owned(),
         service_account_key_pem: pki.service_account_key_pem().to_owned(),
         node_client_pem: pki.node_client()?,
+        aggregation: pki.aggregation()?,
         limits: server.limits.limits(),
         audit: server.audit.options()?,
         admission: Switches {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Strategy, list, text};
+use super::{Strategy, list, text, webhook};
 use crate::Object;
 use crate::custom::{names, structural};
 use crate::name;
@@ -57,15 +57,46 @@ impl Strategy for CustomResourceDefinition {
             let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
             errors.push(FieldError::invalid("spec.preserveUnknownFields", true, why));
         }
-        if spec["conversion"]["strategy"] == "Webhook" {
-            let why =
-                "conversion by webhooks is not implemented; use None, and versions that differ in name only";
-            errors.push(FieldError::forbidden("spec.conversion.strategy", why));
-        }
+        conversion(&spec["conversion"], old, &mut errors);
         if let Some(old) = old.filter(|old| names::is_true(old, "Established")) {
             errors.extend(fixed(new, old));
         }
         errors
+    }
+}
+
+/// How versions are converted, in the words of the older form of definitions, as upstream says it.
+fn conversion(conversion: &Value, old: Option<&Object>, errors: &mut Vec<FieldError>) {
+    let client = &conversion["webhook"]["clientConfig"];
+    let reviews = list(&conversion["webhook"], "conversionReviewVersions");
+    let (at, reviews_at) =
+        ("spec.conversion.webhookClientConfig", "spec.conversion.conversionReviewVersions");
+    match text(conversion, "strategy") {
+        "Webhook" => {
+            if client.is_object() {
+                webhook::client_config(client, at, errors);
+            } else {
+                errors.push(FieldError::required(at, "required when strategy is set to Webhook"));
+            }
+            let before =
+                old.map(|old| list(&old["spec"]["conversion"]["webhook"], "conversionReviewVersions"));
+            let strict = before.is_none_or(webhook::reads_known);
+            let holder = &conversion["webhook"];
+            webhook::review_versions(holder, "conversionReviewVersions", reviews_at, strict, errors);
+        }
+        "None" => {
+            let why = "should not be set when strategy is not set to Webhook";
+            if client.is_object() {
+                errors.push(FieldError::forbidden(at, why));
+            }
+            if !reviews.is_empty() {
+                errors.push(FieldError::forbidden(reviews_at, why));
+            }
+        }
+        "" => errors.push(FieldError::required("spec.conversion.strategy", "")),
+        other => {
+            errors.push(FieldError::not_supported("spec.conversion.strategy", other, &["None", "Webhook"]))
+        }
     }
 }
 

@@ -126,3 +126,22 @@ pub fn slice_endpoints(slice: &Object) -> String {
     let all: Vec<String> = items(slice, "endpoints").flat_map(|e| items(e, "addresses").map(text)).collect();
     shortened(&all, "<unset>")
 }
+
+/// Who serves an API: a Service, or this server itself.
+pub fn api_service(object: &Object) -> String {
+    let service = &object["spec"]["service"];
+    let text = |key: &str| service[key].as_str().unwrap_or_default();
+    if service.is_object() { format!("{}/{}", text("namespace"), text("name")) } else { "Local".into() }
+}
+
+/// Whether an API is available, and why not.
+pub fn api_available(object: &Object) -> String {
+    let conditions = object["status"]["conditions"].as_array();
+    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == "Available");
+    let text = |key: &str| found.and_then(|condition| condition[key].as_str()).unwrap_or_default();
+    match (text("status"), text("reason")) {
+        ("", _) => "Unknown".into(),
+        (status, reason) if status == "True" || reason.is_empty() => status.into(),
+        (status, reason) => format!("{status} ({reason})"),
+    }
+}

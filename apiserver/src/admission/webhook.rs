@@ -16,9 +16,11 @@ mod validating;
 
 use skiff_api::kind::Kind;
 
-pub use hook::{Client, Hook, client, trust};
+pub use hook::Client;
+pub use hook::{client, trust};
 pub use matching::{Rule, Subject};
 pub use mutating::MutatingAdmissionWebhook;
+pub use review::unsuccessful;
 pub use validating::ValidatingAdmissionWebhook;
 
 use super::Review;

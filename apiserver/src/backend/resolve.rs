@@ -36,8 +36,17 @@ pub fn service(cache: &Cache, namespace: &str, name: &str, port: u16) -> Result<
     Ok(found)
 }
 
+/// Whether a Service has any slice of endpoints.
+pub fn has_slices(cache: &Cache, namespace: &str, service: &str) -> bool {
+    !slices(cache, namespace, service).is_empty()
+}
+
 /// The ready endpoints of a Service's port by its name.
 pub fn endpoints(cache: &Cache, namespace: &str, service: &str, port: &str) -> Vec<SocketAddr> {
+    slices(cache, namespace, service).iter().flat_map(|slice| of_slice(slice, port)).collect()
+}
+
+fn slices(cache: &Cache, namespace: &str, service: &str) -> Vec<Value> {
     let Some(slices) = cache.find("discovery.k8s.io", "endpointslices") else { return Vec::new() };
     let snapshot = slices.snapshot();
     // Keys begin with the namespace: others need not be looked at.
@@ -47,7 +56,7 @@ pub fn endpoints(cache: &Cache, namespace: &str, service: &str, port: &str) -> V
     let of_service = inside.filter(|(_, item)| {
         item.labels.get("kubernetes.io/service-name").is_some_and(|label| label == service)
     });
-    of_service.flat_map(|(_, item)| of_slice(&item.object(slices.kind(), "v1"), port)).collect()
+    of_service.map(|(_, item)| item.object(slices.kind(), "v1")).collect()
 }
 
 fn of_slice(slice: &Value, port: &str) -> Vec<SocketAddr> {

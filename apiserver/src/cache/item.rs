@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -26,6 +26,12 @@ pub struct Item {
     pub labels: BTreeMap<String, String>,
     /// What the kind's field selectors look at, in the order of [`Kind::selectable`].
     pub fields: Vec<String>,
+    /// The version that it is stored in, where that makes a difference and is not the one for new objects.
+    version: Option<Box<str>>,
+    /// Whether a write that changes nothing would still store it in another version.
+    stale: bool,
+    /// What it is in other versions, as far as that has been asked for.
+    forms: OnceLock<Mutex<Vec<(String, Arc<Item>)>>>,
 }
 
 /// Whether a version of a kind shows its objects otherwise than they are stored.
@@ -90,7 +96,9 @@ impl Item {
             fields.push(if text.is_empty() { zero(kind, path).to_owned() } else { text });
         }
         let body = with_revision(&top, &opened[0].1, revision, stored.len());
-        Some(Self { key: key.into(), revision, body, labels, fields })
+        let version = stored_version(kind, &top);
+        let stale = version.is_some();
+        Some(Self { key: key.into(), revision, body, labels, fields, version, stale, forms: OnceLock::new() })
     }
 
     /// The same object as its deletion shows it: with the revision of the delete.
@@ -105,7 +113,51 @@ impl Item {
             body,
             labels: self.labels.clone(),
             fields: self.fields.clone(),
+            version: self.version.clone(),
+            stale: self.stale,
+            forms: OnceLock::new(),
         }
+    }
+
+    /// Whether it is stored in a version that is no longer the one to store.
+    pub fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// The version that it is stored in.
+    pub fn version<'a>(&'a self, kind: &'a Kind) -> &'a str {
+        self.version.as_deref().unwrap_or(&kind.stored().name)
+    }
+
+    /// What it is in another version, if that has been asked for before.
+    pub fn form(&self, version: &str) -> Option<Arc<Self>> {
+        let forms = self.forms.get()?.lock().expect("no holder of this lock panics");
+        forms.iter().find(|(known, _)| known == version).map(|(_, form)| form.clone())
+    }
+
+    /// Keeps what it is in another version.
+    pub fn keep_form(&self, version: &str, mut object: Value) -> Arc<Self> {
+        if let Some(object) = object.as_object_mut() {
+            object.remove("kind");
+            object.remove("apiVersion");
+        }
+        let labels =
+            skiff_api::meta::labels(&object).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let form = Arc::new(Self {
+            key: self.key.clone(),
+            revision: self.revision,
+            body: serde_json::to_vec(&object).expect("a value is valid JSON").into(),
+            labels,
+            fields: self.fields.clone(),
+            version: Some(version.into()),
+            stale: self.stale,
+            forms: OnceLock::new(),
+        });
+        let mut forms = self.forms.get_or_init(Mutex::default).lock().expect("no holder of this lock panics");
+        if forms.iter().all(|(known, _)| known != version) {
+            forms.push((version.to_owned(), form.clone()));
+        }
+        form
     }
 
     /// The whole object, with `kind` and `apiVersion`.
@@ -161,10 +213,22 @@ fn upgraded(kind: &Kind, stored: &[u8]) -> Option<String> {
 /// A stored object as its schema has it now: without what that does not know, with its defaults.
 fn fitted(kind: &Kind, stored: &[u8]) -> Option<String> {
     let mut object: Value = serde_json::from_slice(stored).ok()?;
-    let schema = &kind.stored().schema;
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let version = api_version.rsplit_once('/').map_or(api_version, |(_, version)| version);
+    // Versions that differ in name only are all read as the one that is stored.
+    let known = kind.versions.iter().find(|known| kind.conversion.is_some() && known.name == version);
+    let schema = &known.unwrap_or_else(|| kind.stored()).schema;
     walk::prune(schema, &mut object);
     walk::default(schema, &mut object);
     Some(object.to_string())
+}
+
+/// The version that an object says it is of, if it is another than what is stored now and has to be converted.
+fn stored_version(kind: &Kind, top: &Parts<'_>) -> Option<Box<str>> {
+    kind.conversion.as_ref()?;
+    let api_version: Cow<'_, str> = top.get("apiVersion").and_then(parts)?;
+    let version = api_version.rsplit_once('/').map_or(&*api_version, |(_, version)| version);
+    (version != kind.stored().name).then(|| version.into())
 }
 
 /// The members of an object, each as it is written.

@@ -5,19 +5,29 @@ use http::{HeaderValue, Request, Response, header};
 use serde_json::{Value, json};
 use skiff_api::kind::Registry;
 
-use super::{groups, kind_of, ordered, served};
-use crate::{openapi, review};
+use super::{kind_of, served};
+use crate::app::App;
+use crate::{aggregation, openapi, review};
 
 /// Answers `/api` (`core`) or `/apis` in this version of the discovery API.
-pub fn answer(request: &Request<()>, registry: &Registry, core: bool, version: &str) -> Response<Body> {
+pub fn answer(
+    request: &Request<()>,
+    app: &App,
+    registry: &Registry,
+    core: bool,
+    version: &str,
+) -> Response<Body> {
     let mut items = Vec::new();
-    for (group, versions) in ordered(groups(registry)) {
+    for (group, versions) in aggregation::groups(app, registry) {
         if group.is_empty() != core {
             continue;
         }
         let versions: Vec<Value> = versions
             .iter()
             .map(|version| {
+                if let Some(other) = app.aggregation.find(&app.cache, &format!("/apis/{group}/{version}")) {
+                    return app.aggregation.published(&other.name).unwrap_or_default().shown(version);
+                }
                 let resources = aggregated_resources(registry, &group, version);
                 json!({"version": version, "resources": resources, "freshness": "Current"})
             })

@@ -14,6 +14,7 @@ use super::{body, commit, fresh, metadata, rules, stamped};
 use crate::admission::{Operation, Review};
 use crate::app::Call;
 use crate::cache::unavailable;
+use crate::conversion;
 use crate::read::Selection;
 use crate::{negotiate, options as query};
 
@@ -201,7 +202,9 @@ async fn delete_one(call: &Call, options: &Options, dry_run: bool) -> Result<Del
             return Ok(Deleted::Waits(new));
         }
         let turn = if gone { call.app.allocator.leave(call, &old).await? } else { None };
-        match commit(call, (!gone).then_some(&mut new), Expect::Revision(item.revision), turn).await {
+        let mut kept = if gone { None } else { conversion::stored(call, &new).await? };
+        let kept = kept.as_mut().unwrap_or(&mut new);
+        match commit(call, (!gone).then_some(kept), Expect::Revision(item.revision), turn).await {
             Ok(revision) if gone => return Ok(Deleted::Gone(stamped(new, revision))),
             Ok(revision) => return Ok(Deleted::Waits(stamped(new, revision))),
             Err(Error::Mismatch(_)) => {}

@@ -8,6 +8,7 @@ use skiff_api::{meta, yaml};
 
 use super::{body, metadata};
 use crate::app::Call;
+use crate::conversion::{self, Known};
 use crate::security::Attributes;
 
 /// The longest name of a manager, in bytes.
@@ -41,11 +42,15 @@ fn is_printable(letter: char) -> bool {
     letter == ' ' || !(letter.is_control() || letter.is_whitespace())
 }
 
-/// Runs `act` with the tracker of this call.
-fn with_tracker<T>(call: &Call, act: impl FnOnce(&Tracker<'_>) -> T) -> T {
+/// Runs `act` with the tracker of this call, as often as it needs objects in versions that have to be asked for.
+async fn with_tracker<T>(call: &Call, act: impl Fn(&Tracker<'_>) -> T) -> Result<T, Status> {
+    conversion::run(call, |versions| with_versions(call, versions, &act)).await
+}
+
+fn with_versions<T>(call: &Call, versions: &Known<'_>, act: &impl Fn(&Tracker<'_>) -> T) -> T {
     let reset = ownership::reset(&call.kind, &call.version, &call.info.subresource);
     act(&Tracker {
-        versions: &*call.kind,
+        versions,
         api_version: &call.kind.api_version(&call.version),
         kind: &call.kind.kind,
         subresource: &call.info.subresource,
@@ -66,12 +71,34 @@ pub fn asks_reset(object: &Value) -> bool {
 }
 
 /// Sets the managers of an object that this call creates or updates.
-pub fn track(call: &Call, new: &mut Value, old: Option<&Value>, asks_reset: bool) {
+pub async fn track(
+    call: &Call,
+    new: &mut Value,
+    old: Option<&Value>,
+    asks_reset: bool,
+) -> Result<(), Status> {
     if !ownership::is_tracked(&call.kind, &call.version, &call.info.subresource) {
-        return;
+        return Ok(());
     }
     let empty = if old.is_none() { nothing(call) } else { Value::Null };
-    with_tracker(call, |tracker| tracker.update(old.unwrap_or(&empty), new, &call.manager, asks_reset));
+    let old = old.unwrap_or(&empty);
+    if call.kind.conversion.is_none() {
+        // Nothing has to be asked for: done in place.
+        let known = Known::nothing(&call.kind);
+        let update =
+            |tracker: &Tracker<'_>, new: &mut Value| tracker.update(old, new, &call.manager, asks_reset);
+        let new = std::cell::RefCell::new(new);
+        with_versions(call, &known, &|tracker: &Tracker<'_>| update(tracker, &mut **new.borrow_mut()));
+        return Ok(());
+    }
+    let given: &Value = new;
+    *new = with_tracker(call, |tracker| {
+        let mut new = given.clone();
+        tracker.update(old, &mut new, &call.manager, asks_reset);
+        new
+    })
+    .await?;
+    Ok(())
 }
 
 /// A write that changed nothing but the time of a manager changed nothing.
@@ -123,11 +150,16 @@ pub fn read(call: &Call, bytes: &[u8], validation: body::FieldValidation) -> Res
 }
 
 /// The object as it is after a configuration is applied to the live one, or to nothing.
-pub fn apply(call: &Call, configuration: &Configuration, live: Option<&Value>) -> Result<Value, Status> {
+pub async fn apply(
+    call: &Call,
+    configuration: &Configuration,
+    live: Option<&Value>,
+) -> Result<Value, Status> {
     let empty = if live.is_none() { nothing(call) } else { Value::Null };
     let mut object = with_tracker(call, |tracker| {
         tracker.apply(live.unwrap_or(&empty), &configuration.object, &call.manager, configuration.force)
-    })?;
+    })
+    .await??;
     if live.is_none() && !meta::uid(&object).is_empty() {
         let uid = meta::uid(&object);
         let why = format!(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::server::{CONFIG_MAPS, Server, config_map};
+use crate::server::Server;
 
 #[tokio::test]
 async fn discovery_is_answered_in_both_forms() {
@@ -100,13 +100,15 @@ async fn health_is_told_whole_and_check_by_check() {
 
 #[tokio::test]
 async fn metrics_count_what_was_asked() {
+    const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+    let secret = |name: &str| json!({"metadata": {"name": name}});
     let server = Server::start().await;
     let admin = server.admin();
-    admin.post(CONFIG_MAPS, &config_map("counted")).await.expect(201);
-    admin.post(&format!("{CONFIG_MAPS}?dryRun=All"), &config_map("dry")).await.expect(201);
-    admin.get(&format!("{CONFIG_MAPS}/none")).await.expect(404);
+    admin.post(SECRETS, &secret("counted")).await.expect(201);
+    admin.post(&format!("{SECRETS}?dryRun=All"), &secret("dry")).await.expect(201);
+    admin.get(&format!("{SECRETS}/none")).await.expect(404);
     admin.get("/api/v1/strange").await.expect(404);
-    let mut watch = admin.watch(&format!("{CONFIG_MAPS}?watch=1")).await;
+    let mut watch = admin.watch(&format!("{SECRETS}?watch=1")).await;
     watch.event().await;
     let answer = admin.get("/metrics").await;
     assert!(answer.header("content-type").starts_with("application/openmetrics-text"));
@@ -117,7 +119,7 @@ async fn metrics_count_what_was_asked() {
             .find(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
         found.unwrap_or_else(|| panic!("{name} {labels:?} in {text}")).rsplit(' ').next().unwrap().to_owned()
     };
-    let maps = [r#"resource="configmaps""#, r#"scope="resource""#, r#"component="apiserver""#];
+    let maps = [r#"resource="secrets""#, r#"scope="resource""#, r#"component="apiserver""#];
     let counted = |verb: &str, code: &str| {
         line("apiserver_request_total", &[&[verb, code, r#"dry_run="""#][..], &maps[..1]].concat())
     };

@@ -36,6 +36,8 @@ pub struct Asked {
     pub path: String,
     pub headers: HeaderMap,
     pub body: Value,
+    /// Whether the client showed a certificate that is believed.
+    pub known: bool,
 }
 
 /// A server that listens until it falls.
@@ -54,13 +56,30 @@ impl Hook {
         Self::serve_later(names, move |asked| std::future::ready(act(&asked))).await
     }
 
+    /// The same, of one that asks its clients for certificates of this CA.
+    pub async fn serve_to(
+        names: &[&str],
+        ca_pem: &str,
+        act: impl Fn(&Asked) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(names, Some(ca_pem), move |asked| std::future::ready(act(&asked))).await
+    }
+
     /// The same, of one that has to wait for something.
     pub async fn serve_later<F: Future<Output = Act> + Send + 'static>(
         names: &[&str],
         act: impl Fn(Asked) -> F + Send + Sync + 'static,
     ) -> Self {
+        Self::listen(names, None, act).await
+    }
+
+    async fn listen<F: Future<Output = Act> + Send + 'static>(
+        names: &[&str],
+        clients: Option<&str>,
+        act: impl Fn(Asked) -> F + Send + Sync + 'static,
+    ) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let (bundle, acceptor) = certificate(names);
+        let (bundle, acceptor) = certificate(names, clients);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -76,7 +95,8 @@ impl Hook {
                 serving.spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     counted.fetch_add(1, Ordering::Relaxed);
-                    let service = service_fn(|request| answer(request, &seen, &*act));
+                    let known = stream.get_ref().1.peer_certificates().is_some();
+                    let service = service_fn(|request| answer(request, known, &seen, &*act));
                     let http = hyper::server::conn::http1::Builder::new();
                     let _ = http.serve_connection(TokioIo::new(stream), service).await;
                 });
@@ -119,6 +139,7 @@ impl Drop for Hook {
 
 async fn answer<F: Future<Output = Act>>(
     request: Request<Incoming>,
+    known: bool,
     seen: &Mutex<Vec<Asked>>,
     act: &(impl Fn(Asked) -> F + Send + Sync),
 ) -> Result<Response<Full<Bytes>>, &'static str> {
@@ -126,7 +147,7 @@ async fn answer<F: Future<Output = Act>>(
     let body = body.collect().await.map_err(|_| "no body")?.to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    let asked = Asked { method: head.method, path, headers: head.headers, body };
+    let asked = Asked { method: head.method, path, headers: head.headers, body, known };
     seen.lock().unwrap().push(asked.clone());
     let uid = asked.body["request"]["uid"].clone();
     let version = asked.body["apiVersion"].clone();
@@ -147,7 +168,7 @@ async fn answer<F: Future<Output = Act>>(
 }
 
 /// A bundle, and what serves with a certificate that it believes.
-fn certificate(names: &[&str]) -> (String, TlsAcceptor) {
+fn certificate(names: &[&str], clients: Option<&str>) -> (String, TlsAcceptor) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::default();
     ca.distinguished_name.push(DnType::CommonName, "webhook-ca");
@@ -158,7 +179,17 @@ fn certificate(names: &[&str]) -> (String, TlsAcceptor) {
     let params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
     let chain = vec![CertificateDer::from(params.signed_by(&key, &issuer).unwrap().der().to_vec())];
     let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let config = match clients {
+        None => rustls::ServerConfig::builder().with_no_client_auth(),
+        Some(pem) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+            let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots));
+            rustls::ServerConfig::builder()
+                .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
+        }
+    };
+    let config = config.with_single_cert(chain, key).unwrap();
     let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
     (bundle, TlsAcceptor::from(Arc::new(config)))
 }

@@ -6,11 +6,13 @@
 mod admission;
 mod admission_quota;
 mod admission_security;
+mod aggregation;
 mod apply;
 mod attacks;
 mod audit;
 mod bad_input;
 mod certificates;
+mod conversion;
 mod custom;
 mod custom_rules;
 mod discovery;

@@ -82,6 +82,10 @@ impl Server {
             ca_pem: ca.pem.clone(),
             service_account_key_pem: KeyPair::generate().unwrap().serialize_pem(),
             node_client_pem: ca.issue("kube-apiserver", &["system:masters"]),
+            aggregation: skiff_apiserver::aggregation::Options {
+                ca_pem: ca.pem.clone(),
+                client_pem: Some(ca.issue("front-proxy-client", &[])),
+            },
             limits: skiff_apiserver::flow::Limits::default(),
             audit: skiff_apiserver::audit::Options::default(),
             admission: skiff_apiserver::admission::Switches::default(),

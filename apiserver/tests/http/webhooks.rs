@@ -401,3 +401,64 @@ async fn a_webhook_sees_the_version_that_its_rules_name() {
         (&json!("v1beta1"), &json!("v1"))
     );
 }
+
+#[tokio::test]
+async fn conditions_decide_before_a_webhook_is_asked() {
+    let server = Server::start().await;
+    let admin = server.admin();
+    let hook = Hook::serve(&["127.0.0.1"], |_| Act::Review(json!({"allowed": false}))).await;
+    let conditions = |list: &[(&str, &str)]| -> Value {
+        list.iter().map(|(name, expression)| json!({"name": name, "expression": expression})).collect()
+    };
+    let mut one = webhook("w", hook.client("/"), rule(&["CREATE"], "", &["configmaps"]));
+    one["matchConditions"] = conditions(&[
+        ("named", "object.metadata.name.startsWith('asked')"),
+        ("not-jane", "request.userInfo.username != 'jane'"),
+        (
+            "no-breakglass",
+            "!authorizer.requestResource.check('breakglass').allowed() || request.userInfo.username == 'admin'",
+        ),
+    ]);
+    configure(&admin, "validating", "v", &[one.clone()]).await;
+    admin.post(CONFIG_MAPS, &config_map("free")).await.expect(201);
+    let denied = "admission webhook \"w.example.com\" denied the request without explanation";
+    admin.post(CONFIG_MAPS, &config_map("asked")).await.refused(400, "", denied);
+    let jane = server.user("jane", &["system:masters"]);
+    jane.post(CONFIG_MAPS, &config_map("asked-by-jane")).await.expect(201);
+    let jim = server.user("jim", &["system:masters"]);
+    jim.post(CONFIG_MAPS, &config_map("asked-by-jim")).await.expect(201);
+    assert_eq!(hook.reviews().len(), 1);
+
+    // One that fails is a failure of the webhook, unless another does not hold.
+    let path = format!("{REGISTRATION}/validatingwebhookconfigurations/v");
+    let failing = |policy: &str| {
+        let mut one = one.clone();
+        one["failurePolicy"] = policy.into();
+        one["matchConditions"] =
+            conditions(&[("fails", "object.data.none == 'x'"), ("named", "object.metadata.name != 'out'")]);
+        json!([{"op": "replace", "path": "/webhooks/0", "value": one}])
+    };
+    admin.patch(&path, "json-patch", &failing("Fail")).await.expect(200);
+    admin.get(&path).await.expect(200);
+    let refused = admin.post(CONFIG_MAPS, &config_map("in")).await.expect(403);
+    assert_eq!(
+        refused["message"],
+        "configmaps \"in\" is forbidden: expression 'object.data.none == 'x'' resulted in error: no such key: none"
+    );
+    admin.post(CONFIG_MAPS, &config_map("out")).await.expect(201);
+    admin.patch(&path, "json-patch", &failing("Ignore")).await.expect(200);
+    admin.get(&path).await.expect(200);
+    admin.post(CONFIG_MAPS, &config_map("in")).await.expect(201);
+    assert_eq!(hook.reviews().len(), 1);
+
+    let wrong = json!([{"op": "replace", "path": "/webhooks/0/matchConditions", "value": conditions(&[("bad", "object.x ==")])}]);
+    let refused = admin.patch(&path, "json-patch", &wrong).await.expect(422);
+    assert_eq!(refused["details"]["causes"][0]["field"], "webhooks[0].matchConditions[0].expression");
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("compilation failed: ERROR: <input>:1:12: Syntax error"),
+        "{refused}"
+    );
+}

@@ -47,11 +47,11 @@ pub(super) enum Purpose {
 }
 
 impl Authority {
-    /// Loads the CA from `dir`, or makes it if neither of its files is there.
+    /// Loads the CA of that name from `dir`, or makes it if neither of its files is there.
     ///
     /// One that is there and cannot be used is an error: with a new CA every credential in the cluster would be void.
-    pub(super) fn open(dir: &Path) -> anyhow::Result<Self> {
-        let (certificate_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
+    pub(super) fn open(dir: &Path, name: &str) -> anyhow::Result<Self> {
+        let (certificate_path, key_path) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
         let (certificate_pem, key_pem) = match (files::read(&certificate_path)?, files::read(&key_path)?) {
             (Some(certificate), Some(key)) => (certificate, key),
             (None, None) => {
