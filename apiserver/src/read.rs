@@ -15,8 +15,8 @@ use skiff_storage::{Range, Revision};
 
 use crate::app::Call;
 use crate::cache::{Item, shows_otherwise, unavailable};
-use crate::encryption::Unreadable;
 use crate::conversion;
+use crate::encryption::Unreadable;
 use crate::negotiate::{self, Form};
 use crate::options::{self, Match};
 

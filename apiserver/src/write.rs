@@ -26,8 +26,8 @@ use crate::admission::{Operation, Review, policy};
 use crate::allocate::{Claimed, Contention, Turn};
 use crate::app::Call;
 use crate::cache::{Item, unavailable};
-use crate::encryption::Unreadable;
 use crate::conversion;
+use crate::encryption::Unreadable;
 use crate::read;
 
 pub use body::{MEDIA_TYPES, PatchSort, decode, parse, patch as patch_body, read_all};
@@ -248,7 +248,8 @@ pub async fn change(call: &Call, owners: Owners, make: impl Make) -> Result<Valu
         };
         let key = call.kind.key(call.namespace(), call.name());
         // What is kept in an old form is written anew though nothing else changes.
-        let idle = new == old && !live.is_stale() && !call.app.storage.is_stale(&key).await.map_err(unavailable)?;
+        let idle =
+            new == old && !live.is_stale() && !call.app.storage.is_stale(&key).await.map_err(unavailable)?;
         if idle || call.context.dry_run {
             return Ok(stamped(new, live.revision));
         }

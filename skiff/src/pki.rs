@@ -206,7 +206,7 @@ pub fn pairs(dir: &Path) -> anyhow::Result<Vec<String>> {
 
 /// Makes a certificate anew, for whom and what it was for; answers with the old pair and the new.
 pub fn renew(dir: &Path, name: &str) -> anyhow::Result<[Pair; 2]> {
-    Authority::open(dir)?.renew(dir, name)
+    Authority::open(dir, "ca")?.renew(dir, name)
 }
 
 /// Every address of this host that others could reach it at.
