@@ -111,8 +111,6 @@ fn cell(name: &str, argument: &str, object: &Object, now: Timestamp) -> Value {
         "param-kind" => extension::param_kind(object).into(),
         "param-ref" => extension::param_ref(object).into(),
         "dangling" => cells::condition(object, "Dangling").map_or("?", |found| found.0).into(),
-        "api-service" => extension::service(object).into(),
-        "api-available" => extension::available(object).into(),
         _ => cells::cell(name, argument, object),
     }
 }
