@@ -50,22 +50,3 @@ pub fn param_ref(binding: &Object) -> String {
         (true, _) => "<unset>".into(),
     }
 }
-
-/// Who serves a group and version.
-pub fn service(object: &Object) -> String {
-    let service = &object["spec"]["service"];
-    if service.is_null() {
-        return "Local".into();
-    }
-    format!("{}/{}", text(&service["namespace"]), text(&service["name"]))
-}
-
-/// Whether it can be reached, and why not.
-pub fn available(object: &Object) -> String {
-    match condition(object, "Available") {
-        None => "Unknown".into(),
-        Some(("True", _)) => "True".into(),
-        Some((status, "")) => status.into(),
-        Some((status, reason)) => format!("{status} ({reason})"),
-    }
-}

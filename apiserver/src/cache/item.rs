@@ -13,6 +13,9 @@ use skiff_api::schema::Shape;
 use skiff_api::{convert, custom, protobuf, walk};
 use skiff_storage::Revision;
 
+/// What an item looks like in other versions, by their names.
+type Forms = Mutex<Vec<(String, Arc<Item>)>>;
+
 /// One version of one object.
 #[derive(Debug)]
 pub struct Item {
@@ -31,7 +34,7 @@ pub struct Item {
     /// Whether a write that changes nothing would still store it in another version.
     stale: bool,
     /// What it is in other versions, as far as that has been asked for.
-    forms: OnceLock<Mutex<Vec<(String, Arc<Item>)>>>,
+    forms: OnceLock<Forms>,
 }
 
 /// Whether a version of a kind shows its objects otherwise than they are stored.

@@ -88,7 +88,7 @@ pub async fn track(
         let update =
             |tracker: &Tracker<'_>, new: &mut Value| tracker.update(old, new, &call.manager, asks_reset);
         let new = std::cell::RefCell::new(new);
-        with_versions(call, &known, &|tracker: &Tracker<'_>| update(tracker, &mut **new.borrow_mut()));
+        with_versions(call, &known, &|tracker: &Tracker<'_>| update(tracker, &mut new.borrow_mut()));
         return Ok(());
     }
     let given: &Value = new;
