@@ -163,11 +163,14 @@ fn container(call: &Call, pod: &Value) -> Result<String, Status> {
     }
 }
 
-/// Answers a request for a container's log.
-pub async fn log(call: &Call, _request: Request<Body>) -> Result<Response<Body>, Status> {
+/// Answers a request for a container's log, also by a WebSocket.
+pub async fn log(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     let place = locate(call).await?;
     let container = container(call, &place.pod)?;
     let path = format!("/containerLogs/{}/{}/{container}", call.namespace(), call.name());
+    if request.headers().contains_key(header::UPGRADE) {
+        return upgrade(call, &place, &path, request).await;
+    }
     let request = Request::get(uri(&path, &call.info_query())).header(header::HOST, &place.node);
     let request = request.body(Body::empty()).map_err(Status::internal)?;
     let response = send(call, &place, request).await?;
@@ -178,7 +181,7 @@ pub async fn log(call: &Call, _request: Request<Body>) -> Result<Response<Body>,
 }
 
 /// Joins a client with a stream into a pod.
-pub async fn stream(call: &Call, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+pub async fn stream(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
     if !request.headers().contains_key(header::UPGRADE) {
         return Err(Status::bad_request("Upgrade request required"));
     }
@@ -187,13 +190,23 @@ pub async fn stream(call: &Call, mut request: Request<Body>) -> Result<Response<
         "portforward" => format!("/portForward/{}/{}", call.namespace(), call.name()),
         sub => format!("/{sub}/{}/{}/{}", call.namespace(), call.name(), container(call, &place.pod)?),
     };
+    upgrade(call, &place, &path, request).await
+}
+
+/// Hands an upgrade on to the node agent, and joins the connections if it agrees.
+async fn upgrade(
+    call: &Call,
+    place: &Place,
+    path: &str,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Status> {
     let client = hyper::upgrade::on(&mut request);
-    let mut onward = Request::builder().method(request.method().clone()).uri(uri(&path, &call.info_query()));
+    let mut onward = Request::builder().method(request.method().clone()).uri(uri(path, &call.info_query()));
     if let Some(headers) = onward.headers_mut() {
         copy_headers(request.headers(), headers);
         headers.insert(header::HOST, place.address.to_string().parse().map_err(Status::internal)?);
     }
-    let mut response = send(call, &place, onward.body(Body::empty()).map_err(Status::internal)?).await?;
+    let mut response = send(call, place, onward.body(Body::empty()).map_err(Status::internal)?).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(refused(response).await);
     }

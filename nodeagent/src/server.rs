@@ -146,7 +146,7 @@ async fn answer(site: Arc<Site>, access: access::Access, request: Request<Incomi
     match parts[..] {
         ["pods"] => pods(&site),
         ["containerLogs", namespace, pod, container] => {
-            logs::serve(&site, namespace, pod, container, request.uri().query()).await
+            logs::serve(&site, namespace, pod, container, request).await
         }
         ["exec", namespace, pod, container] => {
             exec::serve(site.clone(), namespace, pod, container, request, false).await

@@ -9,6 +9,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use engine::Engine;
 use fake::{Fake, until};
+use futures::StreamExt;
 use http::{Request, Response};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
@@ -22,6 +23,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::json;
 use skiff_nodeagent::{Config, RuntimeKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, protocol::Role},
+};
 use tokio_util::sync::CancellationToken;
 
 /// An authority, and certificates of it.
@@ -123,7 +128,7 @@ async fn a_client_reads_logs_runs_commands_and_reaches_ports() {
     .await;
 
     let client = through(free, &authority.pem, &authority.certificate("kube-apiserver-kubelet-client"));
-    let pods: Api<Pod> = Api::namespaced(client, "default");
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
     let tail = LogParams { tail_lines: Some(2), ..LogParams::default() };
     // The engine carries what a container wrote into its log in its own time.
     let all = async {
@@ -133,6 +138,29 @@ async fn a_client_reads_logs_runs_commands_and_reaches_ports() {
     };
     tokio::time::timeout(Duration::from_secs(20), all).await.expect("the whole log comes");
     assert_eq!(pods.logs("web", &tail).await.unwrap(), "two\nthree\n");
+
+    // The same by a WebSocket: an empty message first, then the log, then the end.
+    let upgrade = Request::get(format!("{path}/log?tailLines=2"))
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("sec-websocket-protocol", "binary.k8s.io");
+    let answer = client.send(upgrade.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["sec-websocket-protocol"]),
+        (101, &"binary.k8s.io".parse().unwrap())
+    );
+    let upgraded = hyper::upgrade::on(answer).await.unwrap();
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await;
+    let mut told = Vec::new();
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Binary(bytes) = message {
+            assert_eq!(bytes.is_empty(), told.is_empty());
+            told.push(bytes);
+        }
+    }
+    assert_eq!(told.concat(), b"two\nthree\n");
 
     let ask = AttachParams::default().stdin(true).stderr(true);
     let mut process =

@@ -1,15 +1,17 @@
-//! `/containerLogs`.
+//! `/containerLogs`, as a body or as messages of a WebSocket.
 
 use std::{collections::HashMap, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use http::{Response, StatusCode};
+use futures::{SinkExt, StreamExt, TryStreamExt, stream::BoxStream};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Frame, Incoming};
 use jiff::{SignedDuration, Timestamp};
+use tokio_tungstenite::tungstenite::Message;
 
-use super::{Answer, Site, failure, query, text};
+use super::{Answer, Site, failure, query, text, websocket};
 use crate::{
     cri::{Chunk, LogQuery, State},
     error::{Error, Result},
@@ -18,9 +20,19 @@ use crate::{
 /// The wait for a container that is about to start, when its log is followed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What a client may call a WebSocket that carries a log: each message is bytes, or their base64.
+const PROTOCOLS: [(&str, bool); 2] = [("binary.k8s.io", true), ("base64.binary.k8s.io", false)];
+
 /// Answers with a container's log.
-pub async fn serve(site: &Site, namespace: &str, pod: &str, container: &str, of: Option<&str>) -> Answer {
-    match open(site, namespace, pod, container, of).await {
+pub async fn serve(
+    site: &Site,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    request: Request<Incoming>,
+) -> Answer {
+    match open(site, namespace, pod, container, request.uri().query()).await {
+        Ok((stream, limit)) if websocket::asked(&request) => socket(request, limited(stream, limit)),
         Ok((stream, limit)) => {
             let body = StreamBody::new(limited(stream, limit).map_ok(Frame::data)).boxed_unsync();
             let mut answer = Response::new(body);
@@ -32,6 +44,38 @@ pub async fn serve(site: &Site, namespace: &str, pod: &str, container: &str, of:
         Err(Error::Invalid(message)) => text(StatusCode::BAD_REQUEST, message),
         Err(error) => failure(&error),
     }
+}
+
+/// The log as messages. The first is empty, as upstream's: it says that the connection stands.
+fn socket(request: Request<Incoming>, mut stream: Stream) -> Answer {
+    let offered = websocket::offered(&request);
+    let chosen = PROTOCOLS.iter().find(|(name, _)| offered.iter().any(|offer| offer == name));
+    if chosen.is_none() && !offered.is_empty() {
+        return text(StatusCode::BAD_REQUEST, format!("none of the protocols {offered:?} is supported"));
+    }
+    let binary = chosen.is_none_or(|(_, binary)| *binary);
+    let message = move |bytes: Bytes| match binary {
+        true => Message::Binary(bytes),
+        false => Message::Text(STANDARD.encode(&bytes).into()),
+    };
+    websocket::accept(request, chosen.map(|(name, _)| *name), move |socket| async move {
+        let (mut sink, mut source) = socket.split();
+        let write = async move {
+            let mut sent = sink.send(message(Bytes::new())).await;
+            while sent.is_ok()
+                && let Some(Ok(bytes)) = stream.next().await
+            {
+                sent = sink.send(message(bytes)).await;
+            }
+            let _ = sink.send(websocket::goodbye()).await;
+        };
+        // What a client sends is not read; that it leaves ends a log that is followed.
+        let left = async move { while let Some(Ok(_)) = source.next().await {} };
+        tokio::select! {
+            () = write => {}
+            () = left => {}
+        }
+    })
 }
 
 type Stream = BoxStream<'static, Result<Bytes>>;
