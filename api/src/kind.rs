@@ -52,7 +52,7 @@ pub struct Kind {
     /// Where a selectable field is not what it is called: the paths of which the first that is not
     /// empty counts.
     pub selected_from: BTreeMap<String, Vec<String>>,
-    /// How names are checked: `dns1123-subdomain`, `dns1123-label`, `dns1035-label`, `path-segment`.
+    /// How names are checked: `dns1123-subdomain`, `dns1123-label`, `dns1035-label`, `path-segment`, `ip`.
     pub name_rule: String,
     /// Seconds until an object is deleted by the store, if it is (events).
     pub ttl_s: Option<u64>,

@@ -1,5 +1,7 @@
 //! The rules for names, labels and keys, in upstream's words (`util/validation`).
 
+use std::net::IpAddr;
+
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 
 fn alnum(c: u8) -> bool {
@@ -103,6 +105,31 @@ pub fn path_segment(text: &str) -> Vec<String> {
     problems
 }
 
+/// What is wrong with an address of IP as upstream wants new ones: one way to write each.
+pub fn ip(text: &str) -> Vec<String> {
+    let Ok(address) = text.parse::<IpAddr>() else {
+        // Upstream's older reader takes leading zeros, and tells them apart.
+        let sloppy: Vec<&str> = text.split('.').map(|part| part.trim_start_matches('0')).collect();
+        let plain: Vec<&str> = sloppy.iter().map(|part| if part.is_empty() { "0" } else { part }).collect();
+        let zeros = text.split('.').all(|part| !part.is_empty()) && plain.join(".").parse::<IpAddr>().is_ok();
+        let why = if zeros {
+            "must not have leading 0s"
+        } else {
+            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        };
+        return vec![why.into()];
+    };
+    match address {
+        IpAddr::V6(six) if six.to_ipv4_mapped().is_some() => {
+            vec!["must not be an IPv4-mapped IPv6 address".into()]
+        }
+        address if address.to_string() != text => {
+            vec![format!("must be in canonical form ({:?})", address.to_string())]
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// The check that a kind's `name_rule` names. With `prefix`, `text` is a generate-name prefix,
 /// whose trailing dash counts for nothing.
 pub fn by_rule(rule: &str, text: &str, prefix: bool) -> Vec<String> {
@@ -112,6 +139,7 @@ pub fn by_rule(rule: &str, text: &str, prefix: bool) -> Vec<String> {
         "dns1123-label" => dns1123_label(&masked),
         "dns1035-label" => dns1035_label(&masked),
         "path-segment" => path_segment(text),
+        "ip" => ip(text),
         _ => dns1123_subdomain(&masked),
     }
 }
@@ -242,9 +270,17 @@ mod tests {
             (port_name, "80", false),
             (data_key, "app.conf", true),
             (data_key, "../x", false),
+            (ip, "10.0.0.1", true),
+            (ip, "fe80::42:1dff:fe84:f9e2", true),
+            (ip, "fe80:0::1", false),
+            (ip, "::ffff:10.0.0.1", false),
+            (ip, "10.00.0.1", false),
+            (ip, "ten", false),
         ];
         for (check, text, good) in table {
             assert_eq!(check(text).is_empty(), *good, "{text}");
         }
+        assert_eq!(ip("FE80::1"), ["must be in canonical form (\"fe80::1\")"]);
+        assert_eq!(ip("10.01.0.1"), ["must not have leading 0s"]);
     }
 }

@@ -1,10 +1,12 @@
-//! What probes and lifecycle hooks do: an HTTP request, a connection, a command, a sleep.
+//! What probes and lifecycle hooks do: an HTTP request, a connection, a call, a command, a sleep.
+
+mod grpc;
 
 use std::{net::IpAddr, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::{
-    api::core::v1::{Container, ExecAction, HTTPGetAction, TCPSocketAction},
+    api::core::v1::{Container, ExecAction, GRPCAction, HTTPGetAction, TCPSocketAction},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use tokio::{
@@ -95,6 +97,15 @@ pub async fn tcp(
         .await
         .map(|_| String::new())
         .map_err(|e| format!("dial tcp {host}:{port}: {}", said(&e)))
+}
+
+/// Asks for health by gRPC.
+pub async fn grpc(runtime: &dyn Runtime, ip: IpAddr, action: &GRPCAction) -> Found {
+    if runtime.simulated() {
+        return Ok(String::new());
+    }
+    let port = u16::try_from(action.port).map_err(|_| "the port is not known")?;
+    grpc::check(ip, port, action.service.as_deref().unwrap_or_default()).await
 }
 
 /// Where an HTTP request goes.

@@ -223,6 +223,9 @@ impl Task {
             let port = handler::port(&self.container, &action.port).unwrap_or_default();
             return format!("dial tcp {}:{port}: i/o timeout", host(&action.host));
         }
+        if self.probe.grpc.is_some() {
+            return format!("timeout: health rpc did not complete within {}s", timeout.as_secs());
+        }
         format!("command timed out after {}s", timeout.as_secs())
     }
 
@@ -233,8 +236,10 @@ impl Task {
             handler::http(&*self.runtime, &self.container, self.ip, action).await
         } else if let Some(action) = &self.probe.tcp_socket {
             handler::tcp(&*self.runtime, &self.container, self.ip, action).await
+        } else if let Some(action) = &self.probe.grpc {
+            handler::grpc(&*self.runtime, self.ip, action).await
         } else {
-            Err("this node does not support gRPC probes yet".into())
+            Err("the probe asks nothing".into())
         }
     }
 }

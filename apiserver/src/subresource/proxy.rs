@@ -61,6 +61,7 @@ pub async fn answer(call: &Call, mut request: Request<Body>) -> Result<Response<
     let base = base.to_owned();
     let client = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = request.into_parts();
+    keep_host(&mut head);
     head.uri = path.parse::<Uri>().map_err(|error| Status::bad_request(error.to_string()))?;
     head.version = http::Version::HTTP_11;
     let own: Vec<_> =
@@ -90,6 +91,16 @@ pub async fn answer(call: &Call, mut request: Request<Body>) -> Result<Response<
     }
     relocate(&mut response, &base);
     Ok(response)
+}
+
+/// What HTTP/2 carries beside the path, HTTP/1.1 carries as a header, and servers refuse a request without.
+fn keep_host(head: &mut http::request::Parts) {
+    let named = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(named) = named
+        && !head.headers.contains_key(header::HOST)
+    {
+        head.headers.insert(header::HOST, named);
+    }
 }
 
 /// A path as far as `proxy`, and what comes after it.
@@ -213,6 +224,18 @@ fn service_address(call: &Call, name: &str, port: &str) -> Result<SocketAddr, St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_of_http_2_gets_the_header_that_http_1_wants() {
+        let host = |request: http::request::Builder| {
+            let (mut head, ()) = request.body(()).unwrap().into_parts();
+            keep_host(&mut head);
+            head.headers.get(header::HOST).map(|host| host.to_str().unwrap().to_owned())
+        };
+        let two = Request::get("https://api.test:6443/api/v1/namespaces/d/pods/p/proxy/");
+        assert_eq!(host(two).as_deref(), Some("api.test:6443"));
+        assert_eq!(host(Request::get("/x").header("host", "other")).as_deref(), Some("other"));
+    }
 
     #[test]
     fn names_and_paths_are_taken_apart() {
