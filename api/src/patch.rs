@@ -196,7 +196,7 @@ mod tests {
                 "/spec/containers",
                 json!([{"name": "x", "image": "2", "env": [{"name": "A", "value": "1"}]}, {"name": "y", "args": ["1"]}]),
             ),
-            (json!({"spec": {"containers": [{"name": "z"}]}}), "/spec/containers/2", json!({"name": "z"})),
+            (json!({"spec": {"containers": [{"name": "z"}]}}), "/spec/containers/0", json!({"name": "z"})),
             (
                 json!({"spec": {"containers": [{"name": "x", "$patch": "delete"}]}}),
                 "/spec/containers",

@@ -330,7 +330,10 @@ async fn settle(call: &Call, mut new: Value, old: Option<&Value>) -> Result<Valu
     strategy.prepare(&mut new, old);
     walk::normalise(call.schema(), &mut new);
     if let Some(old) = old {
-        metadata::count_generation(&call.kind, call.info.subresource.is_empty(), &mut new, old);
+        // A binding gives a pod what its spec left open; nobody changed what is wanted.
+        if call.info.subresource != "binding" {
+            metadata::count_generation(&call.kind, call.info.subresource.is_empty(), &mut new, old);
+        }
         owners::ignore_times(&mut new, old);
     }
     let compared = old.map(|old| views::compared(call, &new, old));

@@ -139,7 +139,7 @@ fn lists(
                 list.push(item.clone());
             }
         }
-        return Ok(order.map_or(list.clone(), |order| sorted(list, &old, order, "")));
+        return Ok(sorted(list, &old, order.map_or(patch, Vec::as_slice), ""));
     }
     let any = Schema::default();
     let items = match &schema.shape {
@@ -172,7 +172,9 @@ fn lists(
             (Some(other), _) => return Err(unknown(other, part)),
         }
     }
-    Ok(order.map_or(list.clone(), |order| sorted(list, &old, order, &how.key)))
+    // Where no order is given the patch's own is kept, and what is new comes before what follows it.
+    let given: Vec<Value> = patch.iter().filter(|item| item.get(PATCH).is_none()).cloned().collect();
+    Ok(sorted(list, &old, order.unwrap_or(&given), &how.key))
 }
 
 /// Puts what `order` names in that order; what only the server has stays before what followed it.

@@ -141,6 +141,7 @@ async fn a_pod_is_bound_once() {
     assert_eq!(answer.expect(201)["status"], "Success");
     let bound = admin.get(&format!("{PODS}/p")).await.expect(200);
     assert_eq!(bound["spec"]["nodeName"], "n");
+    assert_eq!(bound["metadata"]["generation"], 1);
     assert!(
         bound["status"]["conditions"].as_array().unwrap().iter().any(|one| one["type"] == "PodScheduled")
     );
