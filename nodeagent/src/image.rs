@@ -184,9 +184,11 @@ async fn pull(
     }
 }
 
-/// Docker Hub says "denied" of what does not exist too; only a plain "unauthorized" is a refusal.
+/// Docker Hub says "denied" of what does not exist too; only a plain "unauthorized" is a refusal. The engine hands on the
+/// registry's words up to Docker 28, and since then that of the status.
 fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::Engine { message, .. } if message.contains("unauthorized") && !message.contains("does not exist"))
+    let Error::Engine { message, .. } = error else { return false };
+    message.to_lowercase().contains("unauthorized") && !message.contains("does not exist")
 }
 
 #[cfg(test)]
@@ -207,6 +209,27 @@ mod tests {
         ];
         for (name, valid, latest) in cases {
             assert_eq!((is_valid(name), is_latest(name)), (valid, latest), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_lack_of_rights_is_told_from_a_lack_of_an_image() {
+        for (message, refusal) in [
+            ("Head \"http://r/v2/hidden/manifests/1\": unauthorized: authentication required", true),
+            (
+                "unknown: failed to resolve reference \"r/hidden:1\": unexpected status from HEAD request to \
+                 http://r/v2/hidden/manifests/1: 401 Unauthorized",
+                true,
+            ),
+            ("pull access denied for local, repository does not exist or may require 'docker login'", false),
+            (
+                "pull access denied, repository does not exist or may require authorization: unauthorized",
+                false,
+            ),
+            ("manifest for r/local:latest not found: manifest unknown", false),
+        ] {
+            let error = Error::Engine { status: 500, message: message.to_owned() };
+            assert_eq!(is_refusal(&error), refusal, "{message}");
         }
     }
 

@@ -161,6 +161,24 @@ pub fn spawn(shared: Arc<Shared>, pod: Arc<Pod>, on_end: impl FnOnce() + Send + 
     handle
 }
 
+/// What became of a report.
+#[derive(PartialEq)]
+enum Told {
+    /// There was none to make.
+    Nothing,
+    /// The API has it.
+    Taken(PodStatus),
+    /// It has to be made again.
+    Lost,
+}
+
+async fn send(report: Option<publish::Report>) -> Told {
+    match report {
+        None => Told::Nothing,
+        Some(report) => report.send().await.map_or(Told::Lost, Told::Taken),
+    }
+}
+
 fn reference(pod: &Pod) -> ObjectReference {
     skiff_runtime::event::reference(pod)
 }
@@ -194,22 +212,42 @@ impl Worker {
             }
             self.tell_waits(&plan);
             self.gather_words(&observed).await;
-            let reported = self.publish(&observed, &plan, now).await;
-            self.watch_containers(&observed, &plan);
-            self.keep_volumes(&observed, now).await;
-            let (mut acted, mut failed) = (false, !reported);
-            for action in &plan.actions {
-                match self.act(action, &observed).await {
-                    act::Done::Again => acted = true,
-                    act::Done::Wait => {}
-                    act::Done::Failed => failed = true,
-                    act::Done::Ended => return,
-                }
+            let report = self.report(&observed, &plan, now);
+            let (told, done) = if plan.only_begins() {
+                tokio::join!(send(report), self.act_all(&plan, &observed, now))
+            } else {
+                (send(report).await, self.act_all(&plan, &observed, now).await)
+            };
+            if let Told::Taken(status) = &told {
+                self.contradicted = false;
+                self.published = Some(status.clone());
             }
-            if acted && !failed {
-                continue;
+            match done {
+                act::Done::Ended => return,
+                act::Done::Again if told != Told::Lost => {}
+                act::Done::Wait if told != Told::Lost => self.wait(self.pause(&plan, now)).await,
+                _ => self.wait(Some(ENGINE_PAUSE)).await,
             }
-            self.wait(if failed { Some(ENGINE_PAUSE) } else { self.pause(&plan, now) }).await;
+        }
+    }
+
+    /// Does all that was planned; what comes of it together.
+    async fn act_all(&mut self, plan: &Plan, observed: &Observed, now: Timestamp) -> act::Done {
+        self.watch_containers(observed, plan);
+        self.keep_volumes(observed, now).await;
+        let (mut acted, mut failed) = (false, false);
+        for action in &plan.actions {
+            match self.act(action, observed).await {
+                act::Done::Again => acted = true,
+                act::Done::Wait => {}
+                act::Done::Failed => failed = true,
+                act::Done::Ended => return act::Done::Ended,
+            }
+        }
+        match (failed, acted) {
+            (true, _) => act::Done::Failed,
+            (false, true) => act::Done::Again,
+            (false, false) => act::Done::Wait,
         }
     }
 

@@ -168,6 +168,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether all that is planned is to begin something: then nobody has to be told first.
+    pub fn only_begins(&self) -> bool {
+        self.actions.iter().all(|action| matches!(action, Action::RunSandbox { .. } | Action::Start { .. }))
+    }
+
     fn wake_at(&mut self, at: Timestamp) {
         self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
     }

@@ -15,7 +15,7 @@ impl Cluster {
     /// machine; the last two read their configuration from files. `words` go to the API server, `lifecycle` to the
     /// controllers.
     pub fn start_apart(engine: Engine, nodes: &[&str], words: &[&str], lifecycle: &[&str]) -> Self {
-        let mut cluster = Self::unstarted(Some(engine), &[]);
+        let mut cluster = Self::unstarted(Some(engine), words);
         let mut server = cluster.skiff("apiserver");
         server.args([
             "--listen",
@@ -24,7 +24,7 @@ impl Cluster {
             &nodes.join(","),
             "--data-dir",
         ]);
-        server.arg(cluster.dir()).args(words);
+        server.arg(cluster.dir()).args(&cluster.extra);
         cluster.start_part(API_SERVER, server);
         cluster.process(API_SERVER).wait_for_line("ready", 90);
 

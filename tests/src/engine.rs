@@ -1,9 +1,22 @@
 //! A Docker engine of the test's own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{Process, Registry, eventually, machine, output, registry, try_output};
+
+/// The `dockerd` to run, and where it looks for other programs: `SKIFF_TEST_DOCKERD` names one, which may stand with its
+/// containerd and runc in a folder of its own.
+fn program() -> (PathBuf, String) {
+    let search = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    match std::env::var_os("SKIFF_TEST_DOCKERD").map(PathBuf::from) {
+        Some(program) => {
+            let beside = program.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
+            (program, format!("{beside}:{search}"))
+        }
+        None => ("dockerd".into(), search),
+    }
+}
 
 /// An engine with its own directories and socket; what it holds goes with it.
 pub struct Engine {
@@ -38,12 +51,13 @@ impl Engine {
     /// Starts it (again), and waits until it answers.
     pub fn launch(&mut self) {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
-        let mut command = Command::new("dockerd");
+        let (program, search) = program();
+        let mut command = Command::new(program);
         command
             .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
             .args(["--host", &format!("unix://{}", path("socket")), "--bridge", "none"])
             .args(["--shutdown-timeout", "2"])
-            .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
+            .env("PATH", search);
         if let Some(registry) = &self.mirror {
             command.args(["--registry-mirror", registry]);
         }

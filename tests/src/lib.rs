@@ -106,6 +106,7 @@ pub struct Cluster {
     logs: tempfile::TempDir,
     port: u16,
     extra: Vec<String>,
+    _etcd: Option<Etcd>,
 }
 
 impl Cluster {
@@ -131,11 +132,31 @@ impl Cluster {
         cluster
     }
 
-    /// A cluster of which nothing runs yet.
+    /// A cluster of which nothing runs yet. With `SKIFF_TEST_STORE=etcd` it keeps its objects on an etcd of its own,
+    /// unless it is told where.
     pub fn unstarted(engine: Option<Engine>, extra: &[&str]) -> Self {
+        let mut cluster = Self::unstarted_embedded(engine, extra);
+        let asked = std::env::var("SKIFF_TEST_STORE").is_ok_and(|store| store == "etcd");
+        if asked && !extra.contains(&"--etcd-servers") {
+            let etcd = Etcd::start();
+            cluster.extra.extend(["--etcd-servers".to_owned(), etcd.url().to_owned()]);
+            cluster._etcd = Some(etcd);
+        }
+        cluster
+    }
+
+    /// As [`Cluster::unstarted`], and its objects are always in the data directory.
+    pub fn unstarted_embedded(engine: Option<Engine>, extra: &[&str]) -> Self {
         let [dir, logs] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary directory can be made"));
         let extra = extra.iter().map(|word| (*word).to_owned()).collect();
-        Self { processes: BTreeMap::new(), engine, dir, logs, port: free_port(), extra }
+        Self { processes: BTreeMap::new(), engine, dir, logs, port: free_port(), extra, _etcd: None }
+    }
+
+    /// As [`Cluster::simulated`], and its objects are always in the data directory.
+    pub fn simulated_embedded() -> Self {
+        let mut cluster = Self::unstarted_embedded(None, &["--runtime", "simulated"]);
+        cluster.launch();
+        cluster
     }
 
     /// The engine.

@@ -45,6 +45,17 @@ fn the_seed_manifest_runs_and_answers_by_address_and_by_name() {
         });
     }
 
+    // Where they are.
+    let table = cluster.ctl(&["get", "pods", "-o", "wide"]);
+    let objects = cluster.get(&["pods"]);
+    for pod in objects["items"].as_array().unwrap() {
+        let line = table.lines().find(|line| line.starts_with(pod["metadata"]["name"].as_str().unwrap()));
+        let cells: Vec<&str> = line.unwrap().split_whitespace().collect();
+        for path in ["/status/podIP", "/spec/nodeName"] {
+            assert!(cells.contains(&pod.pointer(path).unwrap().as_str().unwrap()), "{path}: {table}");
+        }
+    }
+
     // A pod that is deleted is replaced.
     cluster.ctl(&["delete", "pod", &pods[0]]);
     let now = cluster.ready_pods("app=my-web-app", 3, 60);

@@ -141,6 +141,9 @@ fn runs_twice_and_stops(person: &Person, data: &Path, state: &Path) {
     if data == Path::new("/var/lib/skiff") {
         // In any shell with nothing set.
         assert_eq!(person.ctl(&["get", "pods"]).matches("Running").count(), 3);
+        let host = nix::unistd::gethostname().unwrap().to_string_lossy().to_ascii_lowercase();
+        let node = format!("node/{}", host.split('.').next().unwrap());
+        assert_eq!(person.ctl(&["get", "nodes", "-o", "name"]).trim(), node);
         assert!(!person.home.path().join(".kube").exists());
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use skiff_tests::pods::{container_id, import_busybox, pod, shell, status, waiting};
@@ -254,6 +255,8 @@ fn host_pod(dir: &Path) -> Value {
     let at = |name: &str| dir.join(name).display().to_string();
     std::fs::create_dir(dir.join("folder")).unwrap();
     std::fs::write(dir.join("file"), "of the host").unwrap();
+    // No device has this number; that it is one of blocks can be seen without opening it.
+    output(Command::new("mknod").args([&at("block"), "b", "240", "0"]));
     // Its file stays when nobody listens any more.
     drop(std::os::unix::net::UnixListener::bind(dir.join("socket")).unwrap());
     let mut volumes = Vec::new();
@@ -265,6 +268,7 @@ fn host_pod(dir: &Path) -> Value {
         ("dir", at("folder"), "Directory"),
         ("file", at("file"), "File"),
         ("device", "/dev/null".to_owned(), "CharDevice"),
+        ("block", at("block"), "BlockDevice"),
         ("socket", at("socket"), "Socket"),
     ] {
         volumes.push(json!({ "name": name, "hostPath": { "path": path, "type": kind } }));
@@ -294,7 +298,10 @@ fn host_paths(cluster: &Cluster, dir: &Path) {
         (read("folder/one"), read("made/two"), read("touched")),
         ("1\n".into(), "2\n".into(), "3\n".into())
     );
-    assert_eq!(cluster.sh("host", "c", "cat /h/file"), "of the host");
+    assert_eq!(
+        cluster.sh("host", "c", "cat /h/file; test -b /h/block && echo ' and blocks'"),
+        "of the host and blocks\n"
+    );
     assert!(
         cluster.try_ctl(&["exec", "host", "--", "touch", "/h/dir/no"]).unwrap_err().contains("Read-only")
     );

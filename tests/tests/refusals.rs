@@ -47,7 +47,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn what_another_process_uses_is_refused() {
-    let cluster = Cluster::simulated(&[]);
+    let cluster = Cluster::simulated_embedded();
     let said = refused(cluster.up());
     assert!(said.contains("another skiff (pid ") && said.contains("--data-dir"), "{said}");
 
@@ -68,7 +68,7 @@ fn what_another_process_uses_is_refused() {
 
 #[test]
 fn damaged_data_are_refused_and_left_as_they_are() {
-    let mut cluster = Cluster::simulated(&[]);
+    let mut cluster = Cluster::simulated_embedded();
     cluster.ctl(&["create", "configmap", "kept", "--from-literal=a=b"]);
     cluster.stop();
     let whole = files(cluster.dir());
@@ -114,7 +114,7 @@ fn fill(dir: &Path) -> PathBuf {
 
 #[test]
 fn a_full_disk_is_told_and_reading_goes_on() {
-    let mut cluster = Cluster::unstarted(None, &["--runtime", "simulated"]);
+    let mut cluster = Cluster::unstarted_embedded(None, &["--runtime", "simulated"]);
     small_disk(cluster.dir(), 12 * 1024);
     let filler = fill(cluster.dir());
     let said = refused(cluster.up());

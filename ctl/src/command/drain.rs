@@ -184,10 +184,10 @@ async fn evict(args: &Args, session: &Session, pod: &Item, limit: Option<Duratio
             Ok(_) => break,
             Err(error) if error.is_not_found() => return Ok(()),
             // A budget forbids it for now: the server says so with 429, and upstream asks again every five seconds.
-            Err(error) if error.code() == Some(429) => {
+            Err(Error::Status { status, .. }) if status.code == 429 => {
                 term::err(format!(
-                    "error when evicting pods/\"{}\" -n \"{}\" (will retry after 5s): {error}",
-                    pod.name, pod.namespace
+                    "error when evicting pods/\"{}\" -n \"{}\" (will retry after 5s): {}",
+                    pod.name, pod.namespace, status.message
                 ));
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }

@@ -89,7 +89,9 @@ impl Worker {
         let ready = self.shared.engine.borrow().network_ready;
         let result = if host_network || ready {
             let spec = crate::spec::sandbox(&self.pod, attempt, &self.shared.config.cluster_domain);
-            self.shared.runtime.run_sandbox(&spec).await
+            let runtime = self.shared.runtime.clone();
+            // What the first container will need is fetched meanwhile.
+            tokio::join!(runtime.run_sandbox(&spec), self.fetch_ahead()).0
         } else {
             let mut engine = self.shared.engine.clone();
             // Waits for the network, but not past the pod's own changes.

@@ -41,11 +41,39 @@ pub fn contradicts(ours: &PodStatus, live: Option<&PodStatus>) -> bool {
     live.any(|shown| said.clone().any(|own| own.type_ == shown.type_ && own.status != shown.status))
 }
 
+/// A status on its way to the API. It borrows nothing of the pod's task, which may go on meanwhile.
+pub(super) struct Report {
+    fresh: PodStatus,
+    api: Api<Pod>,
+    name: String,
+    uid: String,
+}
+
+impl Report {
+    /// Writes it: the status as the API has it now, or nothing when it has to be tried again.
+    pub(super) async fn send(self) -> Option<PodStatus> {
+        // The UID makes sure that a namesake is never written.
+        let body = json!({ "metadata": { "uid": self.uid }, "status": patch_of(&self.fresh) });
+        match self.api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(body)).await {
+            Ok(_) => Some(self.fresh),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {
+                tracing::debug!(pod = %self.name, message = %status.message, "status not taken");
+                // Gone or replaced: the watch will tell. A status that is refused for good must not be repeated at once.
+                Some(self.fresh)
+            }
+            Err(error) => {
+                tracing::warn!(pod = %self.name, %error, "status not written");
+                None
+            }
+        }
+    }
+}
+
 impl Worker {
-    /// Writes the status if it is another than the last; false when it has to be tried again.
-    pub(super) async fn publish(&mut self, observed: &Observed, plan: &Plan, now: Timestamp) -> bool {
+    /// What is to be told: the status, if it is another than the last.
+    pub(super) fn report(&self, observed: &Observed, plan: &Plan, now: Timestamp) -> Option<Report> {
         if self.gone {
-            return true;
+            return None;
         }
         let files: std::collections::HashMap<&str, &str> = observed
             .containers
@@ -60,30 +88,12 @@ impl Worker {
         let facts = Facts { node_ip: self.shared.config.node_ip, last_ip: self.last_ip, last_words: &words };
         let fresh = status(&self.pod, observed, plan, &self.memory, &facts, now);
         if !self.contradicted && self.published.as_ref() == Some(&fresh) {
-            return true;
+            return None;
         }
         let name = self.pod.metadata.name.clone().unwrap_or_default();
         let namespace = self.pod.metadata.namespace.clone().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &namespace);
-        // The UID makes sure that a namesake is never written.
-        let body = json!({ "metadata": { "uid": self.uid }, "status": patch_of(&fresh) });
-        match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(body)).await {
-            Ok(_) => {
-                self.contradicted = false;
-                self.published = Some(fresh);
-                true
-            }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => {
-                tracing::debug!(pod = %name, message = %status.message, "status not taken");
-                // Gone or replaced: the watch will tell. A status that is refused for good must not be repeated at once.
-                self.published = Some(fresh);
-                true
-            }
-            Err(error) => {
-                tracing::warn!(pod = %name, %error, "status not written");
-                false
-            }
-        }
+        Some(Report { fresh, api, name, uid: self.uid.clone() })
     }
 }
 

@@ -181,6 +181,17 @@ impl Worker {
         }
     }
 
+    /// Has what volumes and environment are made of, and the tokens, at hand. What cannot be had is told by the start that
+    /// lacks it.
+    pub(super) async fn fetch_ahead(&mut self) {
+        let pod = self.pod.clone();
+        let tokens = self.tokens.get(&self.shared.client, &pod, Timestamp::now());
+        let (_, tokens) = tokio::join!(self.shared.references.resolve(&pod), tokens);
+        if let Err(error) = tokens {
+            tracing::debug!(pod = %self.uid, %error, "no tokens yet");
+        }
+    }
+
     /// Makes the pod's volumes and its resolver and hosts files.
     async fn volumes(&mut self, pod: &Pod, resolved: &Resolved, ip: Option<IpAddr>) -> Result<volume::Paths> {
         let (tokens, due) = self.tokens.get(&self.shared.client, pod, Timestamp::now()).await?;

@@ -29,7 +29,14 @@ impl Engine {
     pub async fn spawn(&mut self) {
         let at = |name: &str| self.dir.join(name).display().to_string();
         let log = std::fs::File::create(self.dir.join("log")).unwrap();
-        let child = Command::new("dockerd")
+        // As for the tests of the whole system.
+        let named = std::env::var_os("SKIFF_TEST_DOCKERD").map(PathBuf::from);
+        let mut search = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        if let Some(folder) = named.as_ref().and_then(|program| program.parent()) {
+            search = format!("{}:{search}", folder.display());
+        }
+        let child = Command::new(named.unwrap_or_else(|| "dockerd".into()))
+            .env("PATH", search)
             .args([
                 "-H",
                 &self.host,
