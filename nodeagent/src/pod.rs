@@ -167,7 +167,7 @@ enum Told {
     /// There was none to make.
     Nothing,
     /// The API has it.
-    Taken(PodStatus),
+    Taken(Box<PodStatus>),
     /// It has to be made again.
     Lost,
 }
@@ -175,7 +175,7 @@ enum Told {
 async fn send(report: Option<publish::Report>) -> Told {
     match report {
         None => Told::Nothing,
-        Some(report) => report.send().await.map_or(Told::Lost, Told::Taken),
+        Some(report) => report.send().await.map_or(Told::Lost, |status| Told::Taken(Box::new(status))),
     }
 }
 
@@ -220,7 +220,7 @@ impl Worker {
             };
             if let Told::Taken(status) = &told {
                 self.contradicted = false;
-                self.published = Some(status.clone());
+                self.published = Some((**status).clone());
             }
             match done {
                 act::Done::Ended => return,
