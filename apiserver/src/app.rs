@@ -161,7 +161,7 @@ impl App {
         let app = Arc::new(Self {
             authenticator,
             flow: Flow::new(config.limits),
-            audit: Arc::new(Audit::new(&config.audit)?),
+            audit: Arc::new(Audit::new(&config.audit, &cache, &shutdown)?),
             admission: Admission::new(&config.admission).map_err(anyhow::Error::msg)?,
             allocator: Allocator::new(&config)?,
             nodes: NodeDialer::new(&config)?,

@@ -7,6 +7,7 @@
 mod event;
 mod log;
 mod policy;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,12 +23,15 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use skiff_api::meta;
 use skiff_api::status::Status;
+use tokio_util::sync::CancellationToken;
 
+use crate::cache::Cache;
 use crate::security::{Attributes, User};
 use event::{Event, ObjectRef, Person, micro};
 pub use event::{Level, Stage};
 pub use log::{Log, LogOptions};
 pub use policy::{Measure, Policy};
+pub use webhook::{Webhook, WebhookOptions};
 
 /// The id of a request, which a client may choose and every answer names.
 pub const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -46,6 +50,8 @@ pub struct Options {
     pub policy: Option<Policy>,
     /// Where to, if to a file.
     pub log: Option<LogOptions>,
+    /// Where to, if to a server outside.
+    pub webhook: Option<WebhookOptions>,
 }
 
 /// The policy and where events go.
@@ -53,6 +59,7 @@ pub struct Options {
 pub struct Audit {
     policy: Option<Policy>,
     log: Option<Log>,
+    webhook: Option<Webhook>,
 }
 
 /// The address that a request came from.
@@ -61,12 +68,14 @@ pub struct Peer(pub IpAddr);
 
 impl Audit {
     /// Opens what events are written to.
-    pub fn new(options: &Options) -> anyhow::Result<Self> {
+    pub fn new(options: &Options, cache: &Arc<Cache>, shutdown: &CancellationToken) -> anyhow::Result<Self> {
         let log = options.log.clone().map(Log::open).transpose()?;
-        if log.is_some() && options.policy.is_none() {
+        let webhook = options.webhook.clone();
+        let webhook = webhook.map(|webhook| Webhook::start(webhook, cache, shutdown.clone())).transpose()?;
+        if (log.is_some() || webhook.is_some()) && options.policy.is_none() {
             tracing::warn!("without an audit policy no request is recorded");
         }
-        Ok(Self { policy: options.policy.clone(), log })
+        Ok(Self { policy: options.policy.clone(), log, webhook })
     }
 
     /// Begins the record of a request, if the policy wants one.
@@ -77,7 +86,9 @@ impl Audit {
         sent: &Request<Body>,
         received: Timestamp,
     ) -> Option<Arc<Record>> {
-        self.log.as_ref()?;
+        if self.log.is_none() && self.webhook.is_none() {
+            return None;
+        }
         let measure = self.policy.as_ref()?.measure(request);
         if measure.level == Level::None {
             return None;
@@ -326,6 +337,9 @@ impl Record {
             stage_timestamp: &micro(Timestamp::now()),
             annotations: &state.annotations,
         };
+        if let Some(webhook) = &self.audit.webhook {
+            webhook.add(serde_json::to_value(&event).expect("an event is valid JSON"));
+        }
         let mut line = serde_json::to_vec(&event).expect("an event is valid JSON");
         drop(state);
         line.push(b'\n');

@@ -119,6 +119,14 @@ impl Remote {
         self.call(Method::POST, Body::from(object.to_string())).await
     }
 
+    /// Posts an object; what is answered besides success is not read.
+    ///
+    /// # Errors
+    /// Nothing was answered, or no success.
+    pub async fn tell(&self, object: &Value) -> Result<(), String> {
+        self.exchange(Method::POST, Body::from(object.to_string())).await.map(|_| ())
+    }
+
     /// Reads an object.
     ///
     /// # Errors
@@ -128,6 +136,11 @@ impl Remote {
     }
 
     async fn call(&self, method: Method, body: Body) -> Result<Value, String> {
+        let bytes = self.exchange(method, body).await?;
+        serde_json::from_slice(&bytes).map_err(|error| format!("{:?}: {error}", self.url))
+    }
+
+    async fn exchange(&self, method: Method, body: Body) -> Result<bytes::Bytes, String> {
         let verb = if method == Method::POST { "Post" } else { "Get" };
         let told = |why: &dyn std::fmt::Display| format!("{verb} {:?}: {why}", self.url);
         let mut request = Request::builder()
@@ -148,7 +161,7 @@ impl Remote {
             if !status.is_success() {
                 return Err(told(&format!("unexpected status {status}")));
             }
-            serde_json::from_slice(&bytes).map_err(|error| told(&error))
+            Ok(bytes)
         };
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer,

@@ -129,7 +129,7 @@ async fn a_file_says_what_holds_without_labels_and_who_is_exempt() {
     let log = LogOptions { path: dir.path().join("audit.log"), ..LogOptions::default() };
     let server = Server::configured(|config| {
         config.admission = Switches { configuration, ..Switches::default() };
-        config.audit = Options { policy: Some(policy), log: Some(log) };
+        config.audit = Options { policy: Some(policy), log: Some(log), webhook: None };
     })
     .await;
     let admin = server.admin();

@@ -1,11 +1,14 @@
 //! Auditing: what the policy names is in the log, in upstream's form, before the answer is there.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use skiff_apiserver::audit::{LogOptions, Options, Policy};
+use skiff_apiserver::audit::{LogOptions, Options, Policy, WebhookOptions};
 
-use crate::server::Server;
+use crate::hook::{Act, Hook};
+use crate::identity_servers::kubeconfig;
+use crate::server::{Server, config_map};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -13,7 +16,10 @@ async fn audited(dir: &Path, rules: &str) -> Server {
     let text = format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}");
     let policy = Policy::read(&text).unwrap();
     let log = LogOptions { path: dir.join("audit.log"), ..LogOptions::default() };
-    Server::configured(|config| config.audit = Options { policy: Some(policy), log: Some(log) }).await
+    Server::configured(|config| {
+        config.audit = Options { policy: Some(policy), log: Some(log), webhook: None }
+    })
+    .await
 }
 
 fn events(dir: &Path) -> Vec<Value> {
@@ -127,10 +133,10 @@ async fn a_watch_is_recorded_when_it_starts_and_when_it_ends() {
     drop(watch);
     let ended = async {
         while stages().len() < 3 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
     assert_eq!(stages()[2], "ResponseComplete");
 }
 
@@ -143,4 +149,49 @@ async fn every_answer_names_the_id_of_its_request_and_a_client_may_choose_it() {
     assert_ne!(first.header("audit-id"), second.header("audit-id"));
     let chosen = admin.send("GET", "/version", &[("audit-id", "mine-1")], "").await;
     assert_eq!(chosen.header("audit-id"), "mine-1");
+}
+
+#[tokio::test]
+async fn events_reach_a_server_outside_though_it_was_away() {
+    let calls = std::sync::atomic::AtomicUsize::new(0);
+    let hook = Hook::serve(&["127.0.0.1"], move |_| {
+        let first = calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        Act::Raw(if first { 503 } else { 200 }, "text/plain", String::new())
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let rules = "rules: [{level: Request, users: [jane], verbs: [create]}]\nomitStages: [RequestReceived]\n";
+    let policy = Policy::read(&format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rules}")).unwrap();
+    let webhook = WebhookOptions {
+        config_file: kubeconfig(dir.path(), &hook),
+        buffer: 10,
+        batch: 2,
+        wait: Duration::from_secs(20),
+        backoff: Duration::from_millis(10),
+    };
+    let audit = Options { policy: Some(policy), log: None, webhook: Some(webhook) };
+    let server = Server::configured(|config| config.audit = audit).await;
+    let jane = server.user("jane", &["system:masters"]);
+    for name in ["a", "b"] {
+        jane.post(MAPS, &config_map(name)).await.expect(201);
+    }
+    let told = async {
+        while hook.asked().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
+    let asked = hook.asked();
+    assert_eq!(asked[0].body, asked[1].body, "what was not taken is sent again");
+    assert_eq!(asked[0].headers["authorization"], "Bearer ours");
+    let list = &asked[1].body;
+    assert_eq!((&list["kind"], &list["apiVersion"]), (&json!("EventList"), &json!("audit.k8s.io/v1")));
+    let names: Vec<_> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["objectRef"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(list["items"][0]["requestObject"]["data"], json!({"a": "1"}));
 }

@@ -12,7 +12,7 @@ use crate::identity_chain::who;
 use crate::server::{CONFIG_MAPS, Server};
 
 /// A kubeconfig that leads to a server.
-fn kubeconfig(dir: &Path, hook: &Hook) -> std::path::PathBuf {
+pub fn kubeconfig(dir: &Path, hook: &Hook) -> std::path::PathBuf {
     let path = dir.join("webhook.kubeconfig");
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",

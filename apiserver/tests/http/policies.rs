@@ -68,7 +68,7 @@ async fn failures_are_warned_of_and_recorded_as_the_binding_says() {
     let dir = tempfile::tempdir().unwrap();
     let text = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata, resources: [{resources: [configmaps]}]}]\n";
     let log = LogOptions { path: dir.path().join("audit.log"), ..LogOptions::default() };
-    let audit = Options { policy: Some(Policy::read(text).unwrap()), log: Some(log) };
+    let audit = Options { policy: Some(Policy::read(text).unwrap()), log: Some(log), webhook: None };
     let server = Server::configured(|config| config.audit = audit).await;
     let admin = server.admin();
     let spec = json!({"validations": [{"expression": "false", "message": "never"}], "auditAnnotations": [

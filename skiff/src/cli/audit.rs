@@ -1,13 +1,14 @@
 //! The flags of auditing, under upstream's names.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use skiff_apiserver::audit::{LogOptions, Options, Policy};
+use skiff_apiserver::audit::{LogOptions, Options, Policy, WebhookOptions};
 
 /// What is recorded of requests, and where.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Audit {
     /// The audit policy (audit.k8s.io/v1); without one nothing is recorded.
     #[arg(long, value_name = "FILE")]
@@ -27,6 +28,21 @@ pub struct Audit {
     /// Whether the files that were set aside are compressed.
     #[arg(long)]
     pub audit_log_compress: bool,
+    /// A kubeconfig of the server that audit events are sent to.
+    #[arg(long, value_name = "FILE")]
+    pub audit_webhook_config_file: Option<PathBuf>,
+    /// The most events that wait to be sent there.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub audit_webhook_batch_buffer_size: usize,
+    /// The most events that are sent at once.
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub audit_webhook_batch_max_size: usize,
+    /// The longest that an event waits for others.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::duration)]
+    pub audit_webhook_batch_max_wait: Duration,
+    /// How long to wait before events that were not taken are sent again.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = super::duration)]
+    pub audit_webhook_initial_backoff: Duration,
 }
 
 impl Audit {
@@ -46,6 +62,13 @@ impl Audit {
             max_age_days: self.audit_log_maxage,
             compress: self.audit_log_compress,
         });
-        Ok(Options { policy, log })
+        let webhook = self.audit_webhook_config_file.clone().map(|config_file| WebhookOptions {
+            config_file,
+            buffer: self.audit_webhook_batch_buffer_size,
+            batch: self.audit_webhook_batch_max_size,
+            wait: self.audit_webhook_batch_max_wait,
+            backoff: self.audit_webhook_initial_backoff,
+        });
+        Ok(Options { policy, log, webhook })
     }
 }
