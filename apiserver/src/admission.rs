@@ -3,7 +3,7 @@
 //!
 //! A request meets the chain twice: [`Admission::mutate`] before the server fills in what is its own to
 //! decide, [`Admission::validate`] when the object is as it would be stored. Plugins run in the order of
-//! [`table`], which is upstream's (`pkg/kubeapiserver/options/plugins.go`).
+//! `table`, which is upstream's (`pkg/kubeapiserver/options/plugins.go`).
 
 mod always;
 mod always_pull_images;

@@ -1,10 +1,10 @@
 //! Extension API servers: groups and versions that others serve, behind this server's door.
 //!
-//! An APIService names a group and version and the Service that serves it. [`keep`] looks after them: whether
+//! An APIService names a group and version and the Service that serves it. `keep` looks after them: whether
 //! each is available stands in its status, which all API servers on a store share, and what it publishes is
-//! remembered, so that it is shown while it is away. [`proxy`] sends requests on, with the caller's identity in
+//! remembered, so that it is shown while it is away. `proxy` sends requests on, with the caller's identity in
 //! headers and the front proxy's certificate to vouch for them. What this server serves itself has APIServices
-//! too, which [`local`] writes. Matched to `k8s.io/kube-aggregator`.
+//! too, which `local` writes. Matched to `k8s.io/kube-aggregator`.
 
 mod availability;
 mod keep;

@@ -1,7 +1,7 @@
 //! Objects in another version of their kind.
 //!
 //! The versions of most kinds differ in name only. Those of a custom kind may differ in structure; then its
-//! definition names a webhook that is asked, for many objects at once ([`review`] has what is said). What was
+//! definition names a webhook that is asked, for many objects at once (`review` has what is said). What was
 //! converted once is kept with the stored object for as long as that is. Matched to
 //! `apiextensions-apiserver/pkg/apiserver/conversion/webhook_converter.go`.
 

@@ -1,7 +1,7 @@
 //! Encryption at rest: between the API server and its store, values are sealed on the way in and opened on the way out.
 //!
-//! What is sealed how says an `EncryptionConfiguration` ([`config`]); its providers ([`provider`]) are the ciphers
-//! ([`cipher`]) and keys kept by another process ([`kms`]). [`Encrypted`] is a store over a store, so that gets, lists,
+//! What is sealed how says an `EncryptionConfiguration` ([`config`]); its providers (`provider`) are the ciphers
+//! (`cipher`) and keys kept by another process (`kms`). [`Encrypted`] is a store over a store, so that gets, lists,
 //! writes and watches all pass here, whichever the store. Bytes, prefixes and words are upstream's: an etcd of Kubernetes'
 //! can be read.
 //!

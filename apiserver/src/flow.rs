@@ -1,8 +1,8 @@
 //! Under load: API Priority and Fairness. Every request belongs to a flow of a priority level, and each level
 //! has so many seats, so that a client in a loop can neither starve the nodes nor its neighbours.
 //!
-//! Deciding is pure: [`schema`] tells the flow, [`level`] who may go. This file holds the levels behind one lock
-//! and lets requests wait; [`follow`] keeps it what the objects of the cluster say.
+//! Deciding is pure: `schema` tells the flow, `level` who may go. This file holds the levels behind one lock
+//! and lets requests wait; `follow` keeps it what the objects of the cluster say.
 
 mod defaults;
 mod follow;

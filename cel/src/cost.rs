@@ -1,4 +1,4 @@
-//! What expressions cost: the units of cel-go, at least and at most before they are evaluated ([`estimate`]), and
+//! What expressions cost: the units of cel-go, at least and at most before they are evaluated (`estimate`), and
 //! exactly while they are ([`runtime`]).
 //!
 //! Every number here decides which rules may be written and which requests are refused, so none may be improved.

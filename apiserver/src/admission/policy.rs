@@ -1,8 +1,8 @@
 //! ValidatingAdmissionPolicy and MutatingAdmissionPolicy: rules in CEL, bound to what they are about.
 //!
-//! [`rule`] is a policy as it is used, [`binding`] who binds it and with which params; the plugins are
-//! [`validating`] and [`mutating`]. What is wrong with the expressions of a policy that is written tells [`check`],
-//! what its types would make of them [`typing`]. Matched to `apiserver/pkg/admission/plugin/policy`.
+//! `rule` is a policy as it is used, `binding` who binds it and with which params; the plugins are
+//! `validating` and `mutating`. What is wrong with the expressions of a policy that is written tells `check`,
+//! what its types would make of them `typing`. Matched to `apiserver/pkg/admission/plugin/policy`.
 
 mod binding;
 mod check;

@@ -1,7 +1,7 @@
 //! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: others are asked.
 //!
-//! [`Hook`] is one webhook of a configuration as it is used; which of them a request concerns is decided in
-//! [`matching`], what they are sent and may answer is [`review`] (both pure), and [`call`] asks one. Mutating
+//! `Hook` is one webhook of a configuration as it is used; which of them a request concerns is decided in
+//! `matching`, what they are sent and may answer is `review` (both pure), and `call` asks one. Mutating
 //! ones are asked one after the other, in the order of their configurations' names, validating ones all at
 //! once. Configurations themselves are never subject to webhooks: whoever locked himself out could not undo it.
 //! Matched to `apiserver/pkg/admission/plugin/webhook`.
