@@ -21,7 +21,7 @@ use crate::cli::AtRest;
 use crate::pki::files;
 
 /// The key file, in the data directory. Like the CA's key it is never overwritten.
-const KEY_FILE: &str = "encryption.key";
+pub const KEY_FILE: &str = "encryption.key";
 /// What values sealed with it begin with.
 const PREFIX: &[u8] = b"k8s:enc:secretbox:v1:skiff:";
 /// How often the configuration is compared with its file.

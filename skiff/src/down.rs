@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use crate::{cli, server};
+use crate::{at_rest, cli, server};
 
 /// Removes containers, networks and rules; with `purge` the data too.
 pub async fn run(down: cli::Down) -> anyhow::Result<()> {
@@ -34,7 +34,7 @@ pub async fn run(down: cli::Down) -> anyhow::Result<()> {
                     .with_context(|| format!("cannot remove {}", path.display()))?;
             }
         }
-        for name in ["kubeconfig", "lock"] {
+        for name in ["kubeconfig", at_rest::KEY_FILE, "lock"] {
             let _ = std::fs::remove_file(dir.join(name));
         }
         let _ = std::fs::remove_dir(dir);

@@ -48,6 +48,9 @@ const CLIENTS: [(&str, &str, Option<&str>); 5] = [
 const APISERVER: &str = "apiserver";
 /// What the API server shows to extension API servers.
 const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
+/// The CA of the cluster, and that of the front proxy.
+const CA: &str = "ca";
+const FRONT_PROXY_CA: &str = "front-proxy-ca";
 /// What the API server shows to node agents.
 const NODE_CLIENT: &str = "apiserver-kubelet-client";
 
@@ -74,8 +77,8 @@ impl Pki {
 
     fn open_for(dir: &Path, hosts: BTreeSet<String>, nodes: &[String]) -> anyhow::Result<Self> {
         files::make_dir(dir)?;
-        let authority = Authority::open(dir, "ca")?;
-        let front_proxy = Authority::open(dir, "front-proxy-ca")?;
+        let authority = Authority::open(dir, CA)?;
+        let front_proxy = Authority::open(dir, FRONT_PROXY_CA)?;
         let service_account_key_pem = issue::precious_key(&dir.join("sa.key"))?;
         let hosts = hosts.into_iter().filter(|host| usable(host)).collect();
         let pki = Self { dir: dir.to_owned(), authority, front_proxy, service_account_key_pem, hosts };
@@ -192,13 +195,22 @@ impl Pki {
     }
 }
 
-/// The names of the certificates in `dir` that the CA there signs.
+/// The CA that signs the certificate of that name; none for a CA's own.
+fn signer(name: &str) -> Option<&'static str> {
+    match name {
+        CA | FRONT_PROXY_CA => None,
+        FRONT_PROXY_CLIENT => Some(FRONT_PROXY_CA),
+        _ => Some(CA),
+    }
+}
+
+/// The names of the certificates in `dir` that a CA there signs.
 pub fn pairs(dir: &Path) -> anyhow::Result<Vec<String>> {
     let entries = std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<String> = names
         .filter_map(|name| name.strip_suffix(".crt").map(str::to_owned))
-        .filter(|name| name != "ca")
+        .filter(|name| signer(name).is_some())
         .collect();
     names.sort();
     Ok(names)
@@ -206,7 +218,9 @@ pub fn pairs(dir: &Path) -> anyhow::Result<Vec<String>> {
 
 /// Makes a certificate anew, for whom and what it was for; answers with the old pair and the new.
 pub fn renew(dir: &Path, name: &str) -> anyhow::Result<[Pair; 2]> {
-    Authority::open(dir, "ca")?.renew(dir, name)
+    let ca =
+        signer(name).with_context(|| format!("{name} is a CA: what it signed would be worth nothing"))?;
+    Authority::open(dir, ca)?.renew(dir, name)
 }
 
 /// Every address of this host that others could reach it at.

@@ -255,9 +255,9 @@ fn an_extension_server_and_a_converter_serve_and_go() {
 
     // While it is away it is missed, and only it.
     server.stop();
-    let refused = cluster.try_kubectl(&["get", "sites.v2.example.com", "s"]).err();
-    // What was converted before is remembered.
-    assert!(refused.is_none(), "{refused:?}");
+    let refused = cluster.try_kubectl(&["get", "sites.v2.example.com", "s"]).expect_err("nobody converts it");
+    assert!(refused.contains("conversion webhook for example.com/v1, Kind=Site failed"), "{refused}");
+    assert_eq!(kubectl(&["get", "sites.v1.example.com", "s", "-o", "jsonpath={.spec.hostPort}"]), "h:2");
     eventually("that it is missed", 60, || {
         let found = cluster.get(&["apiservice", "v1.wardle.example.com"]);
         let condition = &found["status"]["conditions"][0];

@@ -101,7 +101,7 @@ fn mistakes(kind: &str, object: &Value) -> Vec<FieldError> {
     let local = kind.starts_with("Local");
     let metadata = object.get("metadata").and_then(Value::as_object);
     let ignored = |key: &str| key == "managedFields" || (local && key == "namespace");
-    if metadata.is_some_and(|map| map.iter().any(|(key, value)| !ignored(key) && !value.is_null())) {
+    if metadata.is_some_and(|map| map.iter().any(|(key, value)| !ignored(key) && !is_zero(value))) {
         let why = if local { "must be empty except for namespace" } else { "must be empty" };
         errors.push(FieldError::invalid("metadata", bad("/metadata"), why));
     }
@@ -123,6 +123,18 @@ fn mistakes(kind: &str, object: &Value) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+/// Whether a field says nothing, as clients in Go and protobuf send it.
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) => false,
+    }
 }
 
 fn selector_mistakes(object: &Value, sort: &str) -> Option<FieldError> {
