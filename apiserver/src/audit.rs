@@ -340,12 +340,11 @@ impl Record {
         if let Some(webhook) = &self.audit.webhook {
             webhook.add(serde_json::to_value(&event).expect("an event is valid JSON"));
         }
+        let Some(log) = &self.audit.log else { return };
         let mut line = serde_json::to_vec(&event).expect("an event is valid JSON");
         drop(state);
         line.push(b'\n');
-        if let Some(log) = &self.audit.log
-            && let Err(error) = log.add(&line)
-        {
+        if let Err(error) = log.add(&line) {
             tracing::error!(%error, id = self.id, "an audit event could not be written");
         }
     }

@@ -55,7 +55,7 @@ pub use program::{
     RUNTIME_COST_BUDGET,
 };
 pub use rules::{Rules, check_definition};
-pub use shape::{FieldShape, Form, ListKind, ObjectShape, Shape, escape, unescape};
+pub use shape::{FieldShape, Form, ListKind, ObjectShape, Shape, escape, is_identifier, unescape};
 pub use time::Moment;
 pub use types::Type;
 pub use value::{List, Map, OwnedMap, Struct, Text, Value};

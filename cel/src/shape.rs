@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::types::Type;
 
-pub use escape::{escape, unescape};
+pub use escape::{escape, is_identifier, unescape};
 
 /// The largest request, in bytes: what bounds a size that no schema bounds.
 pub const MAX_REQUEST_BYTES: u64 = 3 * 1024 * 1024;

@@ -6,8 +6,8 @@ use skiff_api::status::Status;
 
 use super::service::ApiService;
 use crate::app::App;
-use crate::node;
 use crate::security::User;
+use crate::{health, node};
 
 const USER: &str = "x-remote-user";
 const UID: &str = "x-remote-uid";
@@ -21,9 +21,10 @@ pub async fn forward(
     user: &User,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let unavailable = |why: &str| Status::new(503, "ServiceUnavailable", why);
+    // Not a Status: kube-apiserver answers in plain text here, which clients put in their own words.
+    let unavailable = |why: &str| health::text(503, format!("{why}\n"));
     let Some(backend) = service.backend.as_ref().filter(|_| service.available) else {
-        return Err(unavailable("service unavailable"));
+        return Ok(unavailable("service unavailable"));
     };
     let client = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let (mut head, body) = request.into_parts();
@@ -35,8 +36,10 @@ pub async fn forward(
     head.headers.insert(header::HOST, HeaderValue::from_str(&authority).map_err(Status::internal)?);
     identify(&mut head.headers, user);
     let outcome = app.backends.send(backend, Request::from_parts(head, body)).await;
-    let mut response =
-        outcome.map_err(|failure| unavailable(&format!("error trying to reach service: {failure}")))?;
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(failure) => return Ok(unavailable(&format!("error trying to reach service: {failure}"))),
+    };
     if let Some(client) = client
         && response.status() == StatusCode::SWITCHING_PROTOCOLS
     {

@@ -29,6 +29,13 @@ const RESERVED: &[&str] = &[
 const PARTS: &[(&str, &str)] =
     &[("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__")];
 
+/// Whether a word can name a variable.
+pub fn is_identifier(word: &str) -> bool {
+    let mut characters = word.chars();
+    let first = characters.next().is_some_and(|c| c == '_' || c.is_ascii_alphabetic());
+    first && characters.all(|c| c == '_' || c.is_ascii_alphanumeric()) && !RESERVED.contains(&word)
+}
+
 /// The name of a field in an expression; `None` if expressions cannot name it.
 pub fn escape(name: &str) -> Option<Cow<'_, str>> {
     let first = name.chars().next()?;

@@ -13,30 +13,6 @@ use crate::admission::webhook::GROUP;
 
 /// The longest `valueExpression`, in bytes.
 const VALUE_EXPRESSION_MAX: usize = 5 << 10;
-/// Words that are no names in CEL.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// What is wrong with the expressions of a policy, or with the conditions of a webhook; nothing for other kinds.
 pub fn check(kind: &Kind, new: &Value) -> Vec<FieldError> {
@@ -110,7 +86,7 @@ fn variables(
         let (name, expression) = (text("name"), text("expression"));
         if name.trim().is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), "name is not specified"));
-        } else if !is_identifier(name) {
+        } else if !skiff_cel::is_identifier(name) {
             let why = "must be a valid CEL identifier";
             errors.push(FieldError::invalid(format!("{path}.name"), name, why));
         }
@@ -129,12 +105,6 @@ fn variables(
         }
     }
     (environment, known)
-}
-
-fn is_identifier(name: &str) -> bool {
-    let mut characters = name.chars();
-    let first = characters.next().is_some_and(|c| c == '_' || c.is_ascii_alphabetic());
-    first && characters.all(|c| c == '_' || c.is_ascii_alphanumeric()) && !RESERVED.contains(&name)
 }
 
 fn validations(object: &Value, full: &Environment, plain: &Environment, errors: &mut Vec<FieldError>) {
