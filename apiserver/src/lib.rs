@@ -34,6 +34,7 @@ pub mod node;
 mod openapi;
 pub mod options;
 pub mod read;
+mod reload;
 pub mod request;
 pub mod review;
 pub mod security;

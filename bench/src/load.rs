@@ -30,6 +30,8 @@ pub async fn run(
     connections: usize,
     make: impl Fn(usize) -> Call + Send + Sync + 'static,
 ) -> anyhow::Result<Sample> {
+    // Of nothing there is no sample.
+    let count = count.max(1);
     let (make, next) = (Arc::new(make), Arc::new(AtomicUsize::new(0)));
     let mut open = Vec::new();
     for _ in 0..connections {

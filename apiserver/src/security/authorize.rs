@@ -17,6 +17,7 @@ use super::authenticate::Errors;
 use super::{Attributes, Authorization, Decision, KnownRules, MASTERS, User};
 use crate::cache::Cache;
 use crate::lookup::Live;
+use crate::reload;
 use crate::security::rbac::{Rule, escalation};
 pub use config::{Authorizer, Kind};
 use webhook::Webhook;
@@ -82,25 +83,7 @@ impl Chain {
         shutdown: CancellationToken,
     ) {
         let chain = self.clone();
-        tokio::spawn(shutdown.run_until_cancelled_owned(async move {
-            let mut seen = std::fs::read(&path).unwrap_or_default();
-            loop {
-                tokio::time::sleep(every).await;
-                let now = std::fs::read(&path).unwrap_or_default();
-                if now == seen {
-                    continue;
-                }
-                match chain.reload(&path, &cache) {
-                    Ok(()) => {
-                        tracing::info!(path = %path.display(), "the authorizers are as the file says now")
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, path = %path.display(), "the authorizers stay as they were");
-                    }
-                }
-                seen = now;
-            }
-        }));
+        reload::follow(path, every, shutdown, "authorizers", move |path| chain.reload(path, &cache));
     }
 
     fn reload(&self, path: &Path, cache: &Arc<Cache>) -> anyhow::Result<()> {

@@ -19,6 +19,7 @@ use super::anonymous::Anonymous;
 use super::{Authenticated, Question, TokenAuthenticator};
 use crate::backend::Trust;
 use crate::cache::Cache;
+use crate::reload;
 use crate::security::remote::Remote;
 use crate::security::token::keys::VerifyingKey;
 use crate::security::token::{issuer_of, quoted};
@@ -129,23 +130,11 @@ impl Issuers {
         changed: impl Fn() + Send + Sync + 'static,
     ) {
         let issuers = self.clone();
-        tokio::spawn(shutdown.run_until_cancelled_owned(async move {
-            let mut seen = std::fs::read(&path).unwrap_or_default();
-            loop {
-                tokio::time::sleep(every).await;
-                let now = std::fs::read(&path).unwrap_or_default();
-                if now == seen {
-                    continue;
-                }
-                match config::read(&path, &issuers.reserved).and_then(|found| issuers.take(found)) {
-                    Ok(()) => changed(),
-                    Err(error) => {
-                        tracing::error!(%error, path = %path.display(), "the issuers stay as they were");
-                    }
-                }
-                seen = now;
-            }
-        }));
+        reload::follow(path, every, shutdown, "issuers", move |path| {
+            issuers.take(config::read(path, &issuers.reserved)?)?;
+            changed();
+            Ok(())
+        });
     }
 }
 
