@@ -118,6 +118,9 @@ pub async fn upstream(bin: &Path, apiserver: &Path, etcd: Etcd) -> anyhow::Resul
     subject.running.clear();
     let pki = |name: &str| subject.dir.path().join("pki").join(name).display().to_string();
     let port = subject.server.port();
+    // kube-apiserver reads a public key only where it is by itself.
+    let public = ["pkey", "-in", &pki("sa.key"), "-pubout", "-out", &pki("sa.pub")];
+    skiff_tests::try_output(Command::new("openssl").args(public)).map_err(anyhow::Error::msg)?;
     let mut command = Command::new(apiserver);
     for (flag, value) in [
         ("etcd-servers", etcd.url.clone()),
@@ -127,7 +130,7 @@ pub async fn upstream(bin: &Path, apiserver: &Path, etcd: Etcd) -> anyhow::Resul
         ("client-ca-file", pki("ca.crt")),
         ("tls-cert-file", pki("apiserver.crt")),
         ("tls-private-key-file", pki("apiserver.key")),
-        ("service-account-key-file", pki("sa.key")),
+        ("service-account-key-file", pki("sa.pub")),
         ("service-account-signing-key-file", pki("sa.key")),
         ("service-account-issuer", "https://kubernetes.default.svc.cluster.local".into()),
         ("service-cluster-ip-range", "10.96.0.0/16".into()),
