@@ -148,10 +148,11 @@ impl App {
         storage: Arc<dyn Storage>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Arc<Self>> {
+        let metrics = Metrics::default();
         let cache = Cache::start(storage.clone(), &registry, shutdown.clone()).await?;
         let authenticator =
             Authenticator::new(&config.authentication, &config.ca_pem, &config.service_account_key_pem)?
-                .with_servers(&config.authentication, &cache, &shutdown)?;
+                .with_servers(&config.authentication, &cache, &metrics.authentication_reloads, &shutdown)?;
         let live = Arc::new(lookup::Live::default());
         let authorization = Arc::new(authorize::Chain::new(&config.authorization, live.clone(), &cache)?);
         let front_proxy = &config.aggregation.client_pem;
@@ -174,16 +175,15 @@ impl App {
             cache,
             storage,
             config,
-            metrics: Metrics::default(),
+            metrics,
             documents: Documents::default(),
             ready: AtomicBool::new(false),
             shutdown,
         });
         lookup::follow(&app);
         if let Some(path) = app.config.authorization.config_file.clone() {
-            let (every, cache, stop) =
-                (app.config.authorization.reload, app.cache.clone(), app.shutdown.clone());
-            app.authorization.follow(path, every, cache, stop);
+            let (every, count) = (app.config.authorization.reload, app.metrics.authorization_reloads.clone());
+            app.authorization.follow(path, every, count, app.cache.clone(), app.shutdown.clone());
         }
         crate::extension::follow(&app).await;
         allocate::repair::once(&app).await?;

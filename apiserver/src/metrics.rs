@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::app::App;
+use crate::reload;
 use crate::request::RequestInfo;
 
 /// Upper bounds of the classes of `apiserver_request_duration_seconds`, as upstream's.
@@ -119,6 +120,10 @@ pub struct Metrics {
     watch_events: Family<Resource, Counter>,
     objects: Family<Stored, Gauge>,
     levels: Levels,
+    /// How often an AuthenticationConfiguration was taken in again.
+    pub authentication_reloads: reload::Count,
+    /// How often an AuthorizationConfiguration was taken in again.
+    pub authorization_reloads: reload::Count,
 }
 
 impl Default for Metrics {
@@ -133,6 +138,8 @@ impl Default for Metrics {
             watch_events: Family::default(),
             objects: Family::default(),
             levels: Levels::default(),
+            authentication_reloads: reload::Count::default(),
+            authorization_reloads: reload::Count::default(),
         };
         let registry = &mut metrics.registry;
         metrics.levels.register(registry);
@@ -148,6 +155,14 @@ impl Default for Metrics {
         let text = "Requests being answered, those that read and those that change";
         registry.register("current_inflight_requests", text, metrics.in_flight.clone());
         registry.register("watch_events", "Events sent to watches", metrics.watch_events.clone());
+        for (sort, count) in [
+            ("authentication", &metrics.authentication_reloads),
+            ("authorization", &metrics.authorization_reloads),
+        ] {
+            let name = format!("{sort}_config_controller_automatic_reloads");
+            let text = format!("Automatic reloads of {sort} configuration by status");
+            registry.register(name, text, count.0.clone());
+        }
         registry.register("resource_objects", "Objects stored, by resource", metrics.objects.clone());
         metrics
     }

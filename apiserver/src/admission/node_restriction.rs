@@ -5,7 +5,8 @@ use skiff_api::meta;
 use skiff_api::status::Status;
 
 use super::{Operation, Plugin, Review};
-use crate::security::node;
+use crate::lookup;
+use crate::security::{Objects, node};
 
 pub struct NodeRestriction;
 
@@ -25,7 +26,9 @@ impl Plugin for NodeRestriction {
         let gone = review.operation == Operation::Delete;
         let (verb, new) = if gone { ("delete", None) } else { (info.verb.as_str(), Some(object)) };
         let user = &call.context.user;
-        node::node_restriction(user, verb, &info.resource, &info.subresource, new, review.old).map_err(
+        let own = user.node().and_then(|node| lookup::Objects(call.app.cache.clone()).get("nodes", "", node));
+        let uid = own.as_deref().map(meta::uid);
+        node::node_restriction(user, verb, &info.resource, &info.subresource, new, review.old, uid).map_err(
             |why| {
                 let name = if gone { call.name() } else { meta::name(object) };
                 Status::forbidden(&call.kind.group, &call.kind.plural, name, &why)

@@ -33,6 +33,7 @@ use super::tls::AnyClient;
 pub use super::token::{Bound, Grant, ISSUER, ServiceAccountTokens};
 use super::{ANONYMOUS, AUTHENTICATED, Invalid, Objects, UNAUTHENTICATED, User, token};
 use crate::cache::Cache;
+use crate::reload;
 use anonymous::Anonymous;
 
 /// How often files that say who is believed are looked at.
@@ -218,6 +219,7 @@ impl Authenticator {
         mut self,
         options: &Options,
         cache: &Arc<Cache>,
+        reloads: &reload::Count,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let reserved = &options.service_accounts.issuers;
@@ -229,7 +231,7 @@ impl Authenticator {
                 let every = options.oidc.reload.unwrap_or(RELOAD);
                 let cached = self.cache.clone();
                 // What was believed by the old file is not by the new.
-                issuers.follow(path, every, shutdown.clone(), move || cached.clear());
+                issuers.follow(path, every, reloads.clone(), shutdown.clone(), move || cached.clear());
             }
         }
         if let Some(options) = &options.webhook {

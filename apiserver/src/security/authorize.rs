@@ -79,11 +79,13 @@ impl Chain {
         self: &Arc<Self>,
         path: PathBuf,
         every: Duration,
+        count: reload::Count,
         cache: Arc<Cache>,
         shutdown: CancellationToken,
     ) {
         let chain = self.clone();
-        reload::follow(path, every, shutdown, "authorizers", move |path| chain.reload(path, &cache));
+        let file = reload::Followed { path, every, what: "authorizers", count };
+        reload::follow(file, shutdown, move |path| chain.reload(path, &cache));
     }
 
     fn reload(&self, path: &Path, cache: &Arc<Cache>) -> anyhow::Result<()> {

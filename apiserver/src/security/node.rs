@@ -7,7 +7,7 @@
 mod references;
 pub use super::restriction::{may_evict, may_request_token, node_restriction};
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -225,14 +225,14 @@ fn own_named(node: &str, asked: &Attributes<'_>, what: &str) -> Decision {
     }
 }
 
-/// Whether a pod refers to Secrets, ConfigMaps or claims.
-pub(super) fn refers_to_objects(pod: &Value) -> bool {
+/// The pod and what it refers to, be it a mirror pod or not.
+pub(super) fn references_of(pod: &Value) -> BTreeSet<Key> {
     // Seen without the mark of a mirror pod, whose references are not followed otherwise.
     let mut pod = pod.clone();
     if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("annotations");
     }
-    references::of_pod(&pod).iter().any(|key| key.0 != "pods")
+    references::of_pod(&pod)
 }
 
 fn yes() -> Decision {

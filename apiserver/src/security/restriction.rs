@@ -2,6 +2,8 @@
 //!
 //! Rules and messages as upstream's `plugin/pkg/admission/noderestriction`. Users that are no node agents pass.
 
+mod mirror;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -30,7 +32,8 @@ const OWN_LABELS: [&str; 13] = [
 /// The label namespaces, sub-namespaces included, that a node may use on itself.
 const OWN_LABEL_NAMESPACES: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 
-/// Refuses a node agent's write of an object that is not its own. `new` is `None` for a deletion, `old` for a creation.
+/// Refuses a node agent's write of an object that is not its own. `new` is `None` for a deletion, `old` for a creation; `uid` is
+/// the uid of the agent's node.
 /// The main resource and `status` are judged; an eviction by [`may_evict`], a token by [`may_request_token`].
 ///
 /// # Errors
@@ -42,6 +45,7 @@ pub fn node_restriction(
     subresource: &str,
     new: Option<&Value>,
     old: Option<&Value>,
+    uid: Option<&str>,
 ) -> Result<(), String> {
     let Some(node) = user.node() else { return unidentified(user) };
     let Some(object) = new.or(old) else { return Ok(()) };
@@ -53,7 +57,7 @@ pub fn node_restriction(
         Err(format!("can only access {what} with the same name as the requesting node"))
     };
     match (resource, subresource) {
-        ("pods", "") => pod(node, verb, new, old),
+        ("pods", "") => pod(node, uid, verb, new, old),
         ("pods", "status") => pod_status(node, new, old),
         ("pods", "eviction") | ("serviceaccounts", _) => Ok(()),
         ("pods", other) => {
@@ -135,9 +139,15 @@ fn unidentified(user: &User) -> Result<(), String> {
     Ok(())
 }
 
-fn pod(node: &str, verb: &str, new: Option<&Value>, old: Option<&Value>) -> Result<(), String> {
+fn pod(
+    node: &str,
+    uid: Option<&str>,
+    verb: &str,
+    new: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<(), String> {
     match (old, new) {
-        (None, Some(pod)) => mirror_pod(node, pod),
+        (None, Some(pod)) => mirror::check(node, pod, uid),
         (Some(pod), None) if text(pod, "/spec/nodeName") == node => Ok(()),
         (Some(_), None) => {
             Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself"))
@@ -148,33 +158,6 @@ fn pod(node: &str, verb: &str, new: Option<&Value>, old: Option<&Value>) -> Resu
             "unexpected operation {verb:?}, node {node:?} can only create and delete mirror pods"
         )),
     }
-}
-
-fn mirror_pod(node: &str, pod: &Value) -> Result<(), String> {
-    if pod.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_none() {
-        return Err(format!(
-            "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
-        ));
-    }
-    if text(pod, "/spec/nodeName") != node {
-        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
-    }
-    let own = |owner: &Value| {
-        text(owner, "/apiVersion") == "v1"
-            && text(owner, "/kind") == "Node"
-            && text(owner, "/name") == node
-            && owner["controller"] == true
-            && owner["blockOwnerDeletion"] != true
-    };
-    if !matches!(items(pod, "/metadata/ownerReferences"), [owner] if own(owner)) {
-        return Err(format!(
-            "node {node:?} can only create pods with a controller owner reference set to itself"
-        ));
-    }
-    if !text(pod, "/spec/serviceAccountName").is_empty() || super::node::refers_to_objects(pod) {
-        return Err(format!("node {node:?} can not create pods that reference other objects"));
-    }
-    Ok(())
 }
 
 fn pod_status(node: &str, new: Option<&Value>, old: Option<&Value>) -> Result<(), String> {

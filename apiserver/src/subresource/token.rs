@@ -22,7 +22,7 @@ pub async fn create(call: &Call, request: Request<Body>) -> Result<Response<Body
         objects.get("pods", call.namespace(), name)
     });
     node::may_request_token(&call.context.user, &request, pod.as_deref())
-        .map_err(|why| Status::forbidden("", "serviceaccounts/token", call.name(), &why))?;
+        .map_err(|why| Status::forbidden("", "serviceaccounts", call.name(), &why))?;
     let now_s = call.context.now.as_second();
     let account = (call.namespace(), call.name());
     let warn = &mut |why| call.context.warn(why);

@@ -22,7 +22,20 @@ async fn audited(dir: &Path, rules: &str) -> Server {
     .await
 }
 
-fn events(dir: &Path) -> Vec<Value> {
+/// A server, configured as `change` says, whose log tells of every request once, when it has ended.
+pub async fn audited_as(dir: &Path, change: impl FnOnce(&mut skiff_apiserver::Config)) -> Server {
+    let text = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
+    let policy = Policy::read(text).unwrap();
+    let log = LogOptions { path: dir.join("audit.log"), ..LogOptions::default() };
+    Server::configured(|config| {
+        config.audit = Options { policy: Some(policy), log: Some(log), webhook: None };
+        change(config);
+    })
+    .await
+}
+
+/// All events that are in the log.
+pub fn events(dir: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(dir.join("audit.log")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

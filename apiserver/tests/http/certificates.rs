@@ -24,7 +24,7 @@ pub fn request(name: &str, signer: &str, subject: &str, groups: &[&str]) -> Valu
 }
 
 /// Any certificate, as a signer answers.
-fn certificate() -> String {
+pub fn certificate() -> String {
     let params = CertificateParams::default();
     STANDARD.encode(params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem())
 }

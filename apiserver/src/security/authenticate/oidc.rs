@@ -28,8 +28,8 @@ use config::{Configuration, Issuer};
 
 /// How long a fetch may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A token that names an unknown key makes keys be fetched again, but not more often than this.
-const FETCH_EVERY: Duration = Duration::from_secs(10);
+/// A token that names an unknown key makes keys be fetched again, but not more often than this: anyone can invent such tokens.
+const FETCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What the flags say about issuers.
 #[derive(Debug, Clone, Default)]
@@ -48,19 +48,18 @@ pub struct Issuers {
     algorithms: Vec<Algorithm>,
     cache: Arc<Cache>,
     reserved: Vec<String>,
+    /// Where nobody in particular may ask, as the file said at first: that does not change while the server runs.
+    anonymous: Option<Anonymous>,
 }
 
 /// One issuer and its keys.
 struct Provider {
     issuer: Issuer,
     discovery: Remote,
-    keys: Mutex<Keys>,
-}
-
-#[derive(Default)]
-struct Keys {
-    known: Vec<Arc<VerifyingKey>>,
-    fetched: Option<Instant>,
+    /// Its keys, as far as they were fetched.
+    known: ArcSwap<Vec<Arc<VerifyingKey>>>,
+    /// When they were last fetched, or tried to; held by who fetches them.
+    fetched: Mutex<Option<Instant>>,
 }
 
 impl Issuers {
@@ -99,8 +98,9 @@ impl Issuers {
             algorithms,
             cache: cache.clone(),
             reserved: reserved.to_vec(),
+            anonymous: found.anonymous.clone(),
         };
-        let anonymous = found.anonymous.clone();
+        let anonymous = issuers.anonymous.clone();
         issuers.take(found)?;
         Ok(Some((issuers, anonymous)))
     }
@@ -115,7 +115,8 @@ impl Issuers {
             let below = format!("{}/.well-known/openid-configuration", issuer.url.trim_end_matches('/'));
             let url = issuer.discovery_url.as_ref().unwrap_or(&below);
             let discovery = Remote::at(url, trust, TIMEOUT, &self.cache)?;
-            providers.push(Provider { issuer, discovery, keys: Mutex::default() });
+            let (known, fetched) = Default::default();
+            providers.push(Provider { issuer, discovery, known, fetched });
         }
         self.providers.store(Arc::new(providers));
         Ok(())
@@ -126,12 +127,19 @@ impl Issuers {
         self: &Arc<Self>,
         path: PathBuf,
         every: Duration,
+        count: reload::Count,
         shutdown: CancellationToken,
         changed: impl Fn() + Send + Sync + 'static,
     ) {
         let issuers = self.clone();
-        reload::follow(path, every, shutdown, "issuers", move |path| {
-            issuers.take(config::read(path, &issuers.reserved)?)?;
+        let file = reload::Followed { path, every, what: "issuers", count };
+        reload::follow(file, shutdown, move |path| {
+            let found = config::read(path, &issuers.reserved)?;
+            anyhow::ensure!(
+                found.anonymous == issuers.anonymous,
+                "anonymous: Forbidden: changed from initial configuration file"
+            );
+            issuers.take(found)?;
             changed();
             Ok(())
         });
@@ -141,20 +149,22 @@ impl Issuers {
 impl Provider {
     /// The keys that may have signed a token that names this one (any, if it names none).
     async fn keys(&self, named: &str, cache: &Arc<Cache>) -> Result<Vec<Arc<VerifyingKey>>, Invalid> {
-        // One fetch at a time; those who wait find its keys.
-        let mut keys = self.keys.lock().await;
-        let fits = |keys: &Keys| -> Vec<Arc<VerifyingKey>> {
+        let fits = || -> Vec<Arc<VerifyingKey>> {
             let of_name = |key: &&Arc<VerifyingKey>| named.is_empty() || key.id == named;
-            keys.known.iter().filter(of_name).cloned().collect()
+            self.known.load().iter().filter(of_name).cloned().collect()
         };
-        let found = fits(&keys);
-        let recent = keys.fetched.is_some_and(|at| at.elapsed() < FETCH_EVERY);
-        if !found.is_empty() || recent {
+        let found = fits();
+        if !found.is_empty() {
             return Ok(found);
         }
-        keys.fetched = Some(Instant::now());
-        keys.known = self.fetch(cache).await?;
-        Ok(fits(&keys))
+        // One fetch at a time; those who wait find its keys. Tokens of known keys wait for nothing.
+        let mut fetched = self.fetched.lock().await;
+        if fits().is_empty() && fetched.is_none_or(|at| at.elapsed() >= FETCH_EVERY) {
+            let answer = self.fetch(cache).await;
+            *fetched = Some(Instant::now());
+            self.known.store(Arc::new(answer?));
+        }
+        Ok(fits())
     }
 
     async fn fetch(&self, cache: &Arc<Cache>) -> Result<Vec<Arc<VerifyingKey>>, Invalid> {

@@ -61,8 +61,9 @@ fn a_node_writes_its_own_objects_only() {
             (_, None) => "delete",
             _ => "update",
         };
-        let judged =
-            |user: &User| node_restriction(user, verb, resource, subresource, new.as_ref(), old.as_ref());
+        let judged = |user: &User| {
+            node_restriction(user, verb, resource, subresource, new.as_ref(), old.as_ref(), Some("u"))
+        };
         assert_eq!(judged(&node_user()).is_ok(), expected, "{verb} {resource}/{subresource} {old:?} {new:?}");
         assert!(judged(&User::new("system:node:n", &[])).is_ok(), "others are not restricted");
         assert!(judged(&User::new("x", &[NODES])).is_err(), "a node must be known by its name");
