@@ -1,12 +1,14 @@
-"""An extension API server and a converter, in one process and with nothing but Python.
+"""An extension API server of a hundred lines, with nothing but Python.
 
-It serves flunders of wardle.example.com/v1 from memory, to whom the front proxy vouches for, and converts sites between
-v1 (`hostPort`) and v2 (`host`, `port`). Arguments: port, certificate, key, the front proxy's CA."""
+It serves flunders of wardle.example.com/v1 from memory, to whom the front proxy vouches for. It runs as a pod, and asks
+the cluster by its service account who the front proxy is. Arguments: port, certificate, key."""
 
 import json
+import os
 import ssl
 import sys
 import threading
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 GROUP = "wardle.example.com"
@@ -14,16 +16,25 @@ ROOT = f"/apis/{GROUP}/v1"
 RESOURCES = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/v1", "resources": [
     {"name": "flunders", "singularName": "flunder", "namespaced": True, "kind": "Flunder",
      "verbs": ["create", "delete", "get", "list", "watch"]}]}
+DOCUMENT = {"openapi": "3.0.0", "info": {"title": "wardle", "version": "v1"}, "paths": {
+    ROOT + "/flunders": {"get": {"responses": {}, "x-kubernetes-action": "list", "x-kubernetes-group-version-kind": {
+        "group": GROUP, "version": "v1", "kind": "Flunder"}}}}, "components": {"schemas": {"com.example.wardle.v1.Flunder": {
+            "type": "object", "description": "A flunder, whatever that is.", "properties": {
+                "spec": {"type": "object", "properties": {"madeBy": {"type": "string", "description": "Who made it."}}}},
+            "x-kubernetes-group-version-kind": [{"group": GROUP, "version": "v1", "kind": "Flunder"}]}}}}
 stored, changed, version = {}, threading.Condition(), [1]
 
 
-def convert(item, wanted):
-    spec = dict(item.get("spec", {}))
-    if wanted.endswith("/v2"):
-        spec["host"], spec["port"] = spec.pop("hostPort").split(":")
-    else:
-        spec["hostPort"] = f"{spec.pop('host')}:{spec.pop('port')}"
-    return {**item, "apiVersion": wanted, "spec": spec}
+def front_proxy():
+    """The CA of the API server's certificate, read as every extension API server reads it."""
+    account = "/var/run/secrets/kubernetes.io/serviceaccount"
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
+    with open(f"{account}/token", encoding="ascii") as token:
+        headers = {"Authorization": f"Bearer {token.read()}"}
+    known = ssl.create_default_context(cafile=f"{account}/ca.crt")
+    with urllib.request.urlopen(urllib.request.Request(f"https://{host}:{port}{path}", headers=headers), context=known) as answer:
+        return json.load(answer)["data"]["requestheader-client-ca-file"]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -62,8 +73,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.split("?")[0]
-        if path == ROOT:
-            return self.answer(RESOURCES)
+        published = {"/healthz": {}, ROOT: RESOURCES, f"/openapi/v3{ROOT}": DOCUMENT, "/openapi/v3": {
+            "paths": {ROOT[1:]: {"serverRelativeURL": f"/openapi/v3{ROOT}?hash=1"}}}}
+        if path in published:
+            return self.answer(published[path])
         if not path.startswith(ROOT):
             return self.fail(404, "NotFound")
         if not self.user():
@@ -96,12 +109,6 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
 
     def do_POST(self):
-        if self.path.startswith("/convert"):
-            review = self.body()
-            request = review["request"]
-            done = [convert(item, request["desiredAPIVersion"]) for item in request["objects"]]
-            review["response"] = {"uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": done}
-            return self.answer(review)
         user, (namespace, _) = self.user(), self.place()
         if not user:
             return self.fail(401, "Unauthorized")
@@ -120,12 +127,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"kind": "Status", "apiVersion": "v1", "status": "Success"}) if gone else self.fail(404, "NotFound")
 
 
-port, certificate, key, ca = sys.argv[1:5]
+port, certificate, key = sys.argv[1:4]
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(certificate, key)
-context.load_verify_locations(ca)
+context.load_verify_locations(cadata=front_proxy())
 context.verify_mode = ssl.CERT_OPTIONAL
 server = ThreadingHTTPServer(("0.0.0.0", int(port)), Handler)
 server.socket = context.wrap_socket(server.socket, server_side=True)
-print("serving", flush=True)
 server.serve_forever()

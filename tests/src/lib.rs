@@ -9,6 +9,7 @@ pub mod boot;
 mod control;
 mod engine;
 mod etcd;
+pub mod extension;
 pub mod history;
 mod kubectl;
 pub mod load;

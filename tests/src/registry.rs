@@ -112,3 +112,22 @@ pub fn nginx_root(dir: &Path) -> PathBuf {
     std::fs::write(root.join("etc/group"), "root:x:0:\n").expect("a file can be written");
     root
 }
+
+/// The root of an image with Debian's Python and its library.
+pub fn python_root(dir: &Path) -> PathBuf {
+    let root = dir.join("python");
+    copy_program("/usr/bin/python3", &root);
+    let library = root.join("usr/lib");
+    std::fs::create_dir_all(&library).expect("a folder can be made");
+    output(Command::new("cp").args(["-a", "/usr/lib/python3.11"]).arg(&library));
+    // What its modules for TLS need besides.
+    for module in std::fs::read_dir("/usr/lib/python3.11/lib-dynload").expect("Python is installed").flatten()
+    {
+        let path = module.path().display().to_string();
+        if path.contains("/_ssl.") || path.contains("/_hashlib.") {
+            copy_program(&path, &root);
+        }
+    }
+    std::fs::create_dir_all(root.join("tmp")).expect("a folder can be made");
+    root
+}
