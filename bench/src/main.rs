@@ -49,6 +49,9 @@ struct Options {
     /// Of the corpus, only what has this in its title.
     #[arg(long, default_value = "")]
     only: String,
+    /// Of what is answered differently, also what is known to be.
+    #[arg(long)]
+    explained: bool,
     /// Where the table is kept.
     #[arg(long, default_value = "bench/RESULTS.md")]
     out: PathBuf,
@@ -56,6 +59,8 @@ struct Options {
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.install_default().expect("nothing was installed before");
     if options.creates_on.is_none() {
         // Before any thread: all of them shall be in this network.
         machine::enter();
@@ -66,7 +71,7 @@ fn main() -> anyhow::Result<()> {
             Some(kubeconfig) => creates_on(kubeconfig, options.count).await,
             None if options.replay => {
                 let peer = options.peer.as_deref().context("PEER_KUBE_APISERVER names no kube-apiserver")?;
-                replay::run(&options.bin, peer, &options.etcd, &options.only).await
+                replay::run(&options.bin, peer, &options.etcd, &options.only, options.explained).await
             }
             None => measure(&options).await,
         }
@@ -256,7 +261,7 @@ impl Figures {
 async fn peer(options: &Options) -> anyhow::Result<Option<Subject>> {
     let Some(apiserver) = &options.peer else { return Ok(None) };
     let etcd = subject::etcd(&options.etcd).await?;
-    Ok(Some(subject::upstream(&options.bin, apiserver, etcd).await?))
+    Ok(Some(subject::upstream(&options.bin, apiserver, etcd, subject::Flow::Free).await?))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

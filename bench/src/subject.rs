@@ -111,8 +111,17 @@ pub async fn skiff_on_etcd(bin: &Path, etcd: Etcd) -> anyhow::Result<Subject> {
     Ok(subject)
 }
 
+/// Whether kube-apiserver holds clients back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// As it comes.
+    Limited,
+    /// Not at all: the server is measured, not its patience.
+    Free,
+}
+
 /// kube-apiserver on an etcd, with the credentials that `skiff apiserver` makes.
-pub async fn upstream(bin: &Path, apiserver: &Path, etcd: Etcd) -> anyhow::Result<Subject> {
+pub async fn upstream(bin: &Path, apiserver: &Path, etcd: Etcd, flow: Flow) -> anyhow::Result<Subject> {
     // Started once for its certificates and kubeconfig, which fit any API server at that address.
     let mut subject = skiff(bin, &["apiserver"], None).await?;
     subject.running.clear();
@@ -135,12 +144,12 @@ pub async fn upstream(bin: &Path, apiserver: &Path, etcd: Etcd) -> anyhow::Resul
         ("service-account-issuer", "https://kubernetes.default.svc.cluster.local".into()),
         ("service-cluster-ip-range", "10.96.0.0/16".into()),
         ("authorization-mode", "Node,RBAC".into()),
-        // The limits for clients are lifted: the server is measured, not its patience.
-        ("enable-priority-and-fairness", "false".into()),
-        ("max-requests-inflight", "0".into()),
-        ("max-mutating-requests-inflight", "0".into()),
     ] {
         command.arg(format!("--{flag}={value}"));
+    }
+    if flow == Flow::Free {
+        command.arg("--enable-priority-and-fairness=false");
+        command.args(["--max-requests-inflight=0", "--max-mutating-requests-inflight=0"]);
     }
     let (start, log) = (Instant::now(), subject.dir.path().join("upstream.log"));
     let running = Running::start(command, &log)?;

@@ -10,6 +10,15 @@ use serde_json::Value;
 const HEADERS: [&str; 7] =
     ["content-type", "warning", "location", "retry-after", "allow", "www-authenticate", "cache-control"];
 
+/// The map of such an authority.
+const ADDITION: &str = "openshift-service-ca.crt";
+
+/// The same in YAML.
+static ADDITION_IN_YAML: LazyLock<Regex> = LazyLock::new(|| {
+    let lines = r"(?m)^ *- configMap:\n *items:\n *- key: service-ca.crt\n *path: service-ca.crt\n *name: openshift-.*\n";
+    Regex::new(lines).expect("the pattern is fixed")
+});
+
 /// What is drawn, counted or told by the clock, and what stands for it.
 static DRAWN: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
@@ -31,6 +40,18 @@ static DRAWN: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     .collect()
 });
 
+/// Takes out what is not Kubernetes' own: a build for a distribution gives pods the certificate authority of its services.
+fn without_additions(value: &mut Value) {
+    match value {
+        Value::Array(items) => {
+            items.retain(|item| item.pointer("/configMap/name").is_none_or(|name| name != ADDITION));
+            items.iter_mut().for_each(without_additions);
+        }
+        Value::Object(map) => map.values_mut().for_each(without_additions),
+        _ => {}
+    }
+}
+
 /// What a server answered, as lines that can be compared.
 pub struct Answer {
     /// Status, header fields, body.
@@ -49,8 +70,11 @@ impl Answer {
         }
         let text = String::from_utf8_lossy(body);
         let text = match serde_json::from_str::<Value>(&text) {
-            Ok(value) => serde_json::to_string_pretty(&value).unwrap_or_default(),
-            Err(_) => text.into_owned(),
+            Ok(mut value) => {
+                without_additions(&mut value);
+                serde_json::to_string_pretty(&value).unwrap_or_default()
+            }
+            Err(_) => ADDITION_IN_YAML.replace_all(&text, "").into_owned(),
         };
         lines.extend(text.lines().map(str::to_owned));
         let same = |line: String| {
