@@ -1,10 +1,10 @@
 //! CustomResourceDefinitions: from a definition to a [`Kind`] like any other.
 //!
-//! What is here is pure: names and versions ([`kind`]), what schemas may look like ([`structural`]), what objects may
+//! What is here is pure: names and versions ([`kind`]), what schemas may look like ([`schema`]), what objects may
 //! look like ([`Validator`]), and who gets which name ([`names`]). The API server's `extension` keeps the registry.
 
 pub mod names;
-pub mod structural;
+pub mod schema;
 mod validator;
 
 use std::cmp::{Ordering, Reverse};
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::builtin::{self, described};
 use crate::kind::{Action, Column, Conversion, Kind, Subresource, Version};
-use crate::schema;
+use crate::schema::from_json;
 
 pub use validator::Validator;
 
@@ -88,7 +88,7 @@ fn version(kind: &Kind, raw: &Value) -> Version {
             "" => format!("{} {} is deprecated", kind.api_version(text(raw, "name")), kind.kind),
             own => own.to_owned(),
         }),
-        schema: schema::from_json(structure),
+        schema: from_json(structure),
         validator: Some(Arc::new(Validator::new(structure))),
         rules: None,
         subresources: subresources.map(|(name, raw)| (name.clone(), subresource(kind, name, raw))).collect(),

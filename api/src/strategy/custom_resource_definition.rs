@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Strategy, list, text, webhook};
 use crate::Object;
-use crate::custom::{names, structural};
+use crate::custom::{names, schema};
 use crate::name;
-use crate::status::FieldError;
+use crate::status::{FieldError, Problem};
 
 /// The strategy.
 pub struct CustomResourceDefinition;
@@ -51,12 +51,13 @@ impl Strategy for CustomResourceDefinition {
             errors.push(FieldError::invalid("metadata.name", crate::meta::name(new), why));
         }
         errors.extend(spec_names(&spec["names"]));
-        errors.extend(versions(spec));
+        errors.extend(versions(spec, old));
         errors.extend(stored(new));
         if spec["preserveUnknownFields"] == true {
             let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
             errors.push(FieldError::invalid("spec.preserveUnknownFields", true, why));
         }
+        errors.extend(approval(new, old));
         conversion(&spec["conversion"], old, &mut errors);
         if let Some(old) = old.filter(|old| names::is_true(old, "Established")) {
             errors.extend(fixed(new, old));
@@ -110,6 +111,50 @@ fn fixed(new: &Object, old: &Object) -> Vec<FieldError> {
     changed.map(|path| FieldError::invalid(path, value(new, path), super::IMMUTABLE)).collect()
 }
 
+/// Groups of the Kubernetes project need a word of who approved them.
+fn approval(new: &Object, old: Option<&Object>) -> Option<FieldError> {
+    const ANNOTATION: &str = "api-approved.kubernetes.io";
+    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
+    let given = |object: &Object| text(&object["metadata"]["annotations"], ANNOTATION).to_owned();
+    let group = text(&new["spec"], "group");
+    let protected = ["k8s.io", "kubernetes.io"];
+    let within = |of: &&str| *group == **of || group.ends_with(&format!(".{of}"));
+    if !protected.iter().any(within) || old.is_some_and(|old| state(&given(old)) == state(&given(new))) {
+        return None;
+    }
+    let at = format!("metadata.annotations[{ANNOTATION}]");
+    let what = format!("protected groups must have approval annotation {ANNOTATION:?}");
+    match state(&given(new)) {
+        Approval::Missing => Some(FieldError::required(at, format!("{what}, {SEE}"))),
+        Approval::Invalid => {
+            let why = format!("{what} with either a URL or a reason starting with \"unapproved\", {SEE}");
+            Some(FieldError::invalid(at, given(new), why))
+        }
+        Approval::Given | Approval::Bypassed => None,
+    }
+}
+
+#[derive(PartialEq)]
+enum Approval {
+    Missing,
+    Given,
+    Bypassed,
+    Invalid,
+}
+
+fn state(annotation: &str) -> Approval {
+    match annotation {
+        "" => Approval::Missing,
+        reason if reason.starts_with("unapproved") => Approval::Bypassed,
+        url => match url.split_once("://") {
+            Some((scheme, rest)) if !scheme.is_empty() && !rest.is_empty() && !rest.starts_with('/') => {
+                Approval::Given
+            }
+            _ => Approval::Invalid,
+        },
+    }
+}
+
 fn joined(errors: Vec<String>) -> Option<String> {
     (!errors.is_empty()).then(|| errors.join(","))
 }
@@ -142,7 +187,8 @@ fn spec_names(names: &Value) -> Vec<FieldError> {
         if given.is_empty() {
             errors.push(FieldError::required(path, ""));
         } else if let Some(why) = joined(name::dns1035_label(&checked)) {
-            errors.push(FieldError::invalid(path, given, why));
+            let mixed = if capitals { "may have mixed case, but should otherwise match: " } else { "" };
+            errors.push(FieldError::invalid(path, given, format!("{mixed}{why}")));
         }
     }
     if !text(names, "kind").is_empty() && text(names, "kind") == text(names, "listKind") {
@@ -160,43 +206,125 @@ fn spec_names(names: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn versions(spec: &Value) -> Vec<FieldError> {
+fn versions(spec: &Value, old: Option<&Object>) -> Vec<FieldError> {
     let all = list(spec, "versions");
+    let before: Vec<&Value> = old
+        .into_iter()
+        .flat_map(|old| list(&old["spec"], "versions"))
+        .map(|version| &version["schema"]["openAPIV3Schema"])
+        .filter(|schema| schema.is_object())
+        .collect();
+    let asked = match old {
+        Some(_) => schema::Asked::kept_by(before.iter().copied()),
+        None => schema::Asked::ALL,
+    };
     let mut errors = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, version) in all.iter().enumerate() {
         let path = format!("spec.versions[{index}]");
         let given = text(version, "name");
         if let Some(why) = joined(name::dns1035_label(given)) {
-            errors.push(FieldError::invalid(format!("{path}.name"), given, why));
-        }
-        seen.insert(given);
-        let schema = &version["schema"]["openAPIV3Schema"];
-        if schema.is_object() {
-            errors.extend(structural::check(schema, &format!("{path}.schema.openAPIV3Schema")));
-        } else {
-            errors.push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), ""));
-        }
-        errors.extend(scale(&version["subresources"]["scale"], &format!("{path}.subresources.scale")));
-        for (index, column) in list(version, "additionalPrinterColumns").iter().enumerate() {
-            for key in ["name", "type", "jsonPath"] {
-                if text(column, key).is_empty() {
-                    let place = format!("{path}.additionalPrinterColumns[{index}].{key}");
-                    errors.push(FieldError::required(place, ""));
-                }
+            errors.push(FieldError::invalid(format!("{path}.name"), given, why.as_str()));
+            if index == 0 && !given.is_empty() {
+                errors.push(FieldError::invalid("spec.version", given, why));
             }
         }
+        seen.insert(given);
+        errors.extend(deprecation(version, &format!("{path}.deprecationWarning")));
+        if !version["schema"]["openAPIV3Schema"].is_object() {
+            errors.push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), ""));
+        }
     }
-    let shown = || Value::Array(all.to_vec());
+    for (index, at) in schema::places(spec, "schema") {
+        let given = &all[index]["schema"]["openAPIV3Schema"];
+        if given.is_object() {
+            let any = at.starts_with("spec.validation");
+            let status = all.iter().enumerate().any(|(place, version)| {
+                (any || place == index) && version["subresources"]["status"].is_object()
+            });
+            errors.extend(schema::check(given, &format!("{at}.openAPIV3Schema"), status, &asked));
+        }
+    }
+    for (index, at) in schema::places(spec, "subresources") {
+        errors.extend(scale(&all[index]["subresources"]["scale"], &format!("{at}.scale")));
+    }
+    for (index, at) in schema::places(spec, "additionalPrinterColumns") {
+        for (number, column) in list(&all[index], "additionalPrinterColumns").iter().enumerate() {
+            errors.extend(printed(column, &format!("{at}[{number}]")));
+        }
+    }
+    for (index, at) in schema::places(spec, "selectableFields") {
+        let before = old.into_iter().flat_map(|old| list(&old["spec"], "versions"));
+        let unchanged = before
+            .filter(|version| version["name"] == all[index]["name"])
+            .any(|version| version["selectableFields"] == all[index]["selectableFields"]);
+        errors.extend(schema::selectable(spec, index, &at, unchanged));
+    }
+    let shown = || schema::internal_versions(spec, |word| !schema::is_shared(spec, word));
+    let wrong =
+        |why: &str| FieldError::unshown(Problem::Invalid, "spec.versions", format!("{}: {why}", shown()));
     if seen.len() < all.len() {
-        errors.push(FieldError::invalid("spec.versions", shown(), "must contain unique version names"));
+        errors.push(wrong("must contain unique version names"));
     }
     if all.iter().filter(|version| version["storage"] == true).count() != 1 {
-        let why = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid("spec.versions", shown(), why));
+        errors.push(wrong("must have exactly one version marked as storage version"));
     }
     errors
 }
+
+/// The words for who uses a version that is on its way out.
+fn deprecation(version: &Value, path: &str) -> Vec<FieldError> {
+    let Some(warning) = version["deprecationWarning"].as_str() else { return Vec::new() };
+    let invalid = |why: &str| FieldError::invalid(path, warning, why);
+    if version["deprecated"] != true {
+        return vec![invalid("can only be set for deprecated versions")];
+    }
+    let mut errors = Vec::new();
+    if warning.len() > 256 {
+        errors.push(invalid("must be <= 256 characters long"));
+    }
+    if warning.is_empty() {
+        errors.push(invalid("must not be an empty string"));
+    }
+    let unprintable = |c: char| c.is_control() || (c.is_whitespace() && c != ' ');
+    if let Some((index, _)) = warning.char_indices().find(|(_, c)| unprintable(*c)) {
+        errors.push(invalid(&format!(
+            "must only contain printable UTF-8 characters; non-printable character found at index {index}"
+        )));
+    }
+    errors
+}
+
+const COLUMN_TYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
+const COLUMN_FORMATS: &[&str] =
+    &["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
+
+/// A printer column.
+fn printed(column: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let at = |name: &str| format!("{path}.{name}");
+    let one_of = |all: &[&str]| format!("must be one of {}", all.join(","));
+    let (kind, format, source) = (text(column, "type"), text(column, "format"), text(column, "jsonPath"));
+    if text(column, "name").is_empty() {
+        errors.push(FieldError::required(at("name"), ""));
+    }
+    if kind.is_empty() {
+        errors.push(FieldError::required(at("type"), one_of(COLUMN_TYPES)));
+    } else if !COLUMN_TYPES.contains(&kind) {
+        errors.push(FieldError::invalid(at("type"), kind, one_of(COLUMN_TYPES)));
+    }
+    if !format.is_empty() && !COLUMN_FORMATS.contains(&format) {
+        errors.push(FieldError::invalid(at("format"), format, one_of(COLUMN_FORMATS)));
+    }
+    if source.is_empty() {
+        errors.push(FieldError::required(at("JSONPath"), ""));
+    } else if !source.starts_with('.') {
+        errors.push(FieldError::invalid(at("JSONPath"), source, SIMPLE));
+    }
+    errors
+}
+
+const SIMPLE: &str = "must be a simple json path starting with .";
 
 fn scale(scale: &Value, path: &str) -> Vec<FieldError> {
     if !scale.is_object() {
@@ -206,12 +334,17 @@ fn scale(scale: &Value, path: &str) -> Vec<FieldError> {
     for (key, root, needed) in [
         ("specReplicasPath", ".spec.", true),
         ("statusReplicasPath", ".status.", true),
-        ("labelSelectorPath", ".s", false),
+        ("labelSelectorPath", ".", false),
     ] {
         let given = text(scale, key);
         if given.is_empty() && needed {
             errors.push(FieldError::required(format!("{path}.{key}"), ""));
-        } else if !given.is_empty() && !given.starts_with(root) {
+        } else if !given.is_empty() && !given.starts_with('.') {
+            errors.push(FieldError::invalid(format!("{path}.{key}"), given, SIMPLE));
+        } else if !given.is_empty()
+            && (!given.starts_with(root)
+                || (!needed && ![".spec.", ".status."].iter().any(|root| given.starts_with(root))))
+        {
             let wanted = if key == "labelSelectorPath" {
                 "either .spec or .status"
             } else {

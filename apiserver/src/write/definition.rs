@@ -19,14 +19,16 @@ pub fn rules(call: &Call, new: &Value, old: Option<&Value>, errors: &[FieldError
     let versions =
         |definition: &Value| definition["spec"]["versions"].as_array().cloned().unwrap_or_default();
     let before = old.map(versions).unwrap_or_default();
+    let after = versions(new);
     let mut found = Vec::new();
-    for (index, version) in versions(new).iter().enumerate() {
+    for (index, at) in custom::schema::places(&new["spec"], "schema") {
+        let Some(version) = after.get(index) else { continue };
         let schema = &version["schema"]["openAPIV3Schema"];
         let same = |other: &Value| other["name"] == version["name"] && other["schema"] == version["schema"];
         if !schema.is_object() || before.iter().any(same) {
             continue;
         }
-        let path = format!("spec.versions[{index}].schema.openAPIV3Schema");
+        let path = format!("{at}.openAPIV3Schema");
         let right = !errors.iter().any(|error| error.path.starts_with(&path));
         found.extend(check_definition(schema, &path, right));
     }

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use crate::hook::{Act, Asked, Hook};
 use crate::server::{Client, Server};
 
-const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+pub const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 
 /// Waits until an APIService says this of its availability.
-async fn available(admin: &Client, name: &str, status: &str, reason: &str) -> Value {
+pub async fn available(admin: &Client, name: &str, status: &str, reason: &str) -> Value {
     let mut watch = admin.watch(&format!("{SERVICES}?watch=true&fieldSelector=metadata.name%3D{name}")).await;
     loop {
         let event = watch.next().await.expect("the watch goes on");
@@ -21,8 +21,24 @@ async fn available(admin: &Client, name: &str, status: &str, reason: &str) -> Va
     }
 }
 
+/// Leads `wardle.example.com/v1` to a server, and waits until it is there.
+pub async fn lead(admin: &Client, hook: &Hook) {
+    let target =
+        json!({"metadata": {"name": "wardle"}, "spec": {"ports": [{"port": 443, "targetPort": hook.port}]}});
+    admin.post("/api/v1/namespaces/default/services", &target).await.expect(201);
+    let slice = json!({"metadata": {"name": "wardle-1", "labels": {"kubernetes.io/service-name": "wardle"}},
+        "addressType": "IPv4", "ports": [{"name": "", "port": hook.port, "protocol": "TCP"}],
+        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}]});
+    admin.post(SLICES, &slice).await.expect(201);
+    let service = json!({"metadata": {"name": "v1.wardle.example.com"}, "spec": {
+        "group": "wardle.example.com", "version": "v1", "groupPriorityMinimum": 17999, "versionPriority": 15,
+        "service": {"namespace": "default", "name": "wardle"}, "caBundle": hook.bundle}});
+    admin.post(SERVICES, &service).await.expect(201);
+    available(admin, "v1.wardle.example.com", "True", "Passed").await;
+}
+
 /// An API server of one kind that keeps nothing.
-fn extension(asked: &Asked) -> Act {
+pub fn extension(asked: &Asked) -> Act {
     let resources = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "wardle.example.com/v1", "resources": [
         {"name": "flunders", "singularName": "flunder", "namespaced": true, "kind": "Flunder", "verbs": ["get", "list"]},
     ]});

@@ -166,7 +166,7 @@ async fn what_was_wrong_before_and_is_not_changed_is_told_and_taken() {
 async fn rules_that_do_not_compile_or_cost_too_much_are_refused_where_they_stand() {
     let server = Server::start().await;
     let admin = server.admin();
-    let at = "spec.versions[0].schema.openAPIV3Schema.properties[spec]";
+    let at = "spec.validation.openAPIV3Schema.properties[spec]";
     for (spec, expected) in [
         (
             json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.foo < 1"}]}),

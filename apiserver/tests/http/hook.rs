@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -39,6 +40,9 @@ pub struct Asked {
     /// Whether the client showed a certificate that is believed.
     pub known: bool,
 }
+
+/// What a server answers, or how it fails.
+pub type Outcome = Result<Response<UnsyncBoxBody<Bytes, &'static str>>, &'static str>;
 
 /// A server that listens until it falls.
 pub struct Hook {
@@ -78,31 +82,45 @@ impl Hook {
         clients: Option<&str>,
         act: impl Fn(Asked) -> F + Send + Sync + 'static,
     ) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (seen, act) = (asked.clone(), Arc::new(act));
+        let mut hook = Self::stand(names, clients, move |request, known| {
+            answer(request, known, seen.clone(), act.clone())
+        })
+        .await;
+        hook.asked = asked;
+        hook
+    }
+
+    /// A server that does as it likes with a request; it is told whether the client is known.
+    pub async fn stand<F: Future<Output = Outcome> + Send + 'static>(
+        names: &[&str],
+        clients: Option<&str>,
+        answer: impl Fn(Request<Incoming>, bool) -> F + Send + Sync + 'static,
+    ) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (bundle, acceptor) = certificate(names, clients);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
-        let (seen, counted, act) = (asked.clone(), connections.clone(), Arc::new(act));
+        let (counted, answer) = (connections.clone(), Arc::new(answer));
         let task = tokio::spawn(async move {
             // Connections end with the server.
             let mut serving = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, seen, counted, act) =
-                    (acceptor.clone(), seen.clone(), counted.clone(), act.clone());
+                let (acceptor, counted, answer) = (acceptor.clone(), counted.clone(), answer.clone());
                 serving.spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     counted.fetch_add(1, Ordering::Relaxed);
                     let known = stream.get_ref().1.peer_certificates().is_some();
-                    let service = service_fn(|request| answer(request, known, &seen, &*act));
+                    let service = service_fn(|request| answer(request, known));
                     let http = hyper::server::conn::http1::Builder::new();
-                    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                    let _ = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
                 });
             }
         });
-        Self { port, bundle, asked, connections, task }
+        Self { port, bundle, asked: Arc::default(), connections, task }
     }
 
     /// All that was asked so far.
@@ -140,9 +158,9 @@ impl Drop for Hook {
 async fn answer<F: Future<Output = Act>>(
     request: Request<Incoming>,
     known: bool,
-    seen: &Mutex<Vec<Asked>>,
-    act: &(impl Fn(Asked) -> F + Send + Sync),
-) -> Result<Response<Full<Bytes>>, &'static str> {
+    seen: Arc<Mutex<Vec<Asked>>>,
+    act: Arc<impl Fn(Asked) -> F + Send + Sync>,
+) -> Outcome {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| "no body")?.to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -164,7 +182,8 @@ async fn answer<F: Future<Output = Act>>(
         Act::Close => return Err("closed"),
     };
     let response = Response::builder().status(code).header("content-type", media);
-    Ok(response.body(Full::new(text.into())).unwrap())
+    let body = Full::new(Bytes::from(text)).map_err(|never| match never {});
+    Ok(response.body(body.boxed_unsync()).unwrap())
 }
 
 /// A bundle, and what serves with a certificate that it believes.

@@ -254,8 +254,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> http::Response<Incoming> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let stream = self.connector.connect(ServerName::from(self.address.ip()), stream).await.unwrap();
+        let stream = self.connect().await;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection.with_upgrades());
@@ -330,10 +329,15 @@ impl Client {
 pub struct Begun(tokio_rustls::client::TlsStream<TcpStream>);
 
 impl Client {
+    /// A connection on which nothing was sent yet.
+    pub async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.connector.connect(ServerName::from(self.address.ip()), stream).await.unwrap()
+    }
+
     /// Sends the head of a request that promises a body, and nothing more.
     pub async fn begin(&self, method: &str, path: &str, length: usize) -> Begun {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let mut stream = self.connector.connect(ServerName::from(self.address.ip()), stream).await.unwrap();
+        let mut stream = self.connect().await;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: skiff\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
         );
