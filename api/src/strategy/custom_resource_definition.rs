@@ -82,6 +82,10 @@ fn conversion(conversion: &Value, old: Option<&Object>, errors: &mut Vec<FieldEr
             let before =
                 old.map(|old| list(&old["spec"]["conversion"]["webhook"], "conversionReviewVersions"));
             let strict = before.is_none_or(webhook::reads_known);
+            if reviews.is_empty() {
+                errors.push(FieldError::required(reviews_at, ""));
+                return;
+            }
             let holder = &conversion["webhook"];
             webhook::review_versions(holder, "conversionReviewVersions", reviews_at, strict, errors);
         }
@@ -361,20 +365,33 @@ fn scale(scale: &Value, path: &str) -> Vec<FieldError> {
 fn stored(definition: &Value) -> Vec<FieldError> {
     let versions = list(&definition["spec"], "versions");
     let stored = list(&definition["status"], "storedVersions");
+    let at = "status.storedVersions";
+    if stored.is_empty() {
+        return vec![FieldError::invalid(at, Value::Null, "must have at least one stored version")];
+    }
+    let storage = versions.iter().filter(|version| version["storage"] == true);
+    let storage = storage.filter(|version| !stored.contains(&version["name"]));
+    let mut errors: Vec<FieldError> = storage
+        .map(|version| {
+            let why = format!("must have the storage version {}", text(version, "name"));
+            FieldError::invalid(at, stored.to_vec(), why)
+        })
+        .collect();
     let gone = stored
         .iter()
         .enumerate()
         .filter(|(_, name)| versions.iter().all(|version| version["name"] != **name));
-    gone.map(|(index, name)| {
+    let gone = gone.map(|(index, name)| {
         let shown = name.as_str().unwrap_or_default();
         let why = format!(
             "missing from spec.versions; {shown} was previously a storage version, and must remain in spec.versions \
              until a storage migration ensures no data remains persisted in {shown} and removes {shown} from \
              status.storedVersions"
         );
-        FieldError::invalid(format!("status.storedVersions[{index}]"), shown, why)
-    })
-    .collect()
+        FieldError::invalid(format!("{at}[{index}]"), shown, why)
+    });
+    errors.extend(gone);
+    errors
 }
 
 #[cfg(test)]
