@@ -3,6 +3,7 @@
 //! What is here is pure: names and versions ([`kind`]), what schemas may look like ([`schema`]), what objects may
 //! look like ([`Validator`]), and who gets which name ([`names`]). The API server's `extension` keeps the registry.
 
+pub mod approval;
 pub mod names;
 pub mod schema;
 mod validator;

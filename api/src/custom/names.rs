@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{text, texts};
+use super::approval::{self, Approval};
+use super::{schema, text, texts};
 
 /// What a definition's status should say of its names and whether it is served; `None` if it says so already. `others`
 /// are the definitions of the same group.
@@ -52,7 +53,27 @@ pub fn settle<'a>(definition: &Value, others: impl Iterator<Item = &'a Value>, n
     } else if !is_true(definition, "Established") {
         set_condition(&mut status, "Established", false, "NotAccepted", "not all names are accepted", now);
     }
+    conform(definition, &mut status, now);
     (status != definition["status"]).then_some(status)
+}
+
+/// What else upstream says of a definition: whether its schemas are structural, and who approved a protected group.
+fn conform(definition: &Value, status: &mut Value, now: &str) {
+    let versions = definition["spec"]["versions"].as_array();
+    let broken = versions.into_iter().flatten().enumerate().find_map(|(index, version)| {
+        let path = format!("spec.versions[{index}].schema.openAPIV3Schema");
+        schema::violation(&version["schema"]["openAPIV3Schema"], &path)
+    });
+    if let Some(why) = broken {
+        set_condition(status, "NonStructuralSchema", true, "Violations", &why, now);
+    } else if let Some(conditions) = status["conditions"].as_array_mut() {
+        conditions.retain(|one| one["type"] != "NonStructuralSchema");
+    }
+    if approval::is_protected(text(&definition["spec"], "group")) {
+        let (given, message) = approval::of(definition);
+        let name = "KubernetesAPIApprovalPolicyConformant";
+        set_condition(status, name, given == Approval::Given, given.reason(), &message, now);
+    }
 }
 
 const ESTABLISHED: &str = "the initial names have been accepted";
@@ -113,6 +134,37 @@ mod tests {
         assert!(is_true(&tower, "Established") && is_true(&tower, "NamesAccepted"));
         assert_eq!(tower["status"]["acceptedNames"], tower["spec"]["names"]);
         assert!(settle(&tower, [].into_iter(), "later").is_none(), "nothing is written twice");
+    }
+
+    #[test]
+    fn a_status_says_who_approved_a_protected_group_and_that_a_schema_is_not_structural() {
+        let mut tower = definition("towers", "Tower", &[]);
+        let said = |tower: &Value, name: &str| {
+            let status = settle(tower, [].into_iter(), "now").unwrap();
+            let conditions = status["conditions"].as_array().unwrap();
+            let found = conditions.iter().find(|one| one["type"] == name);
+            found.map(|one| {
+                format!("{} {}: {}", text(one, "status"), text(one, "reason"), text(one, "message"))
+            })
+        };
+        let approved = "KubernetesAPIApprovalPolicyConformant";
+        tower["spec"]["group"] = "example.com".into();
+        assert_eq!((said(&tower, approved), said(&tower, "NonStructuralSchema")), (None, None));
+        tower["spec"]["group"] = "x.k8s.io".into();
+        for (given, expected) in [
+            ("https://a.b/c", "True ApprovedAnnotation: approved in https://a.b/c"),
+            ("unapproved, so far", "False UnapprovedAnnotation: not approved: \"unapproved, so far\""),
+            ("x", "False InvalidAnnotation: protected groups must have"),
+            ("", "False MissingAnnotation: protected groups must have"),
+        ] {
+            tower["metadata"] = json!({"annotations": {"api-approved.kubernetes.io": given}});
+            let found = said(&tower, approved).unwrap();
+            assert!(found.starts_with(expected), "{found}");
+        }
+        tower["spec"]["versions"] = json!([{"schema": {"openAPIV3Schema": {"type": "string"}}}]);
+        let expected = "True Violations: spec.versions[0].schema.openAPIV3Schema.type: Invalid value: \"string\": must be \
+                        object at the root";
+        assert_eq!(said(&tower, "NonStructuralSchema").as_deref(), Some(expected));
     }
 
     #[test]

@@ -67,7 +67,15 @@ pub fn places(spec: &Value, word: &str) -> Vec<(usize, String)> {
 
 /// Whether a schema is structural.
 pub fn is_structural(schema: &Value) -> bool {
-    openapi::unsupported(schema).is_none() && structural::check(schema, "").is_empty()
+    violation(schema, "").is_none()
+}
+
+/// The first reason why a schema that stands at `path` is not structural.
+pub fn violation(schema: &Value, path: &str) -> Option<String> {
+    if let Some(why) = openapi::unsupported(schema) {
+        return Some(format!("{path}: Invalid value: \"\": {why}"));
+    }
+    structural::check(schema, path).first().map(ToString::to_string)
 }
 
 /// Every mistake of a schema that stands at `path`, but for its rules. `status`: whether the version has its status apart.

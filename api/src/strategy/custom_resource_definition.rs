@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Strategy, list, text, webhook};
 use crate::Object;
+use crate::custom::approval::{self, Approval};
 use crate::custom::{names, schema};
 use crate::name;
 use crate::status::{FieldError, Problem};
@@ -115,47 +116,21 @@ fn fixed(new: &Object, old: &Object) -> Vec<FieldError> {
     changed.map(|path| FieldError::invalid(path, value(new, path), super::IMMUTABLE)).collect()
 }
 
-/// Groups of the Kubernetes project need a word of who approved them.
+/// Groups of the Kubernetes project need a word of who approved them; what has none may stay so.
 fn approval(new: &Object, old: Option<&Object>) -> Option<FieldError> {
-    const ANNOTATION: &str = "api-approved.kubernetes.io";
-    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
-    let given = |object: &Object| text(&object["metadata"]["annotations"], ANNOTATION).to_owned();
-    let group = text(&new["spec"], "group");
-    let protected = ["k8s.io", "kubernetes.io"];
-    let within = |of: &&str| *group == **of || group.ends_with(&format!(".{of}"));
-    if !protected.iter().any(within) || old.is_some_and(|old| state(&given(old)) == state(&given(new))) {
+    let (given, why) = approval::of(new);
+    let unchanged = old.is_some_and(|old| approval::of(old).0 == given);
+    if !approval::is_protected(text(&new["spec"], "group")) || unchanged {
         return None;
     }
-    let at = format!("metadata.annotations[{ANNOTATION}]");
-    let what = format!("protected groups must have approval annotation {ANNOTATION:?}");
-    match state(&given(new)) {
-        Approval::Missing => Some(FieldError::required(at, format!("{what}, {SEE}"))),
+    let at = format!("metadata.annotations[{}]", approval::ANNOTATION);
+    match given {
+        Approval::Missing => Some(FieldError::required(at, why)),
         Approval::Invalid => {
-            let why = format!("{what} with either a URL or a reason starting with \"unapproved\", {SEE}");
-            Some(FieldError::invalid(at, given(new), why))
+            let bad = text(&new["metadata"]["annotations"], approval::ANNOTATION);
+            Some(FieldError::invalid(at, bad, why))
         }
         Approval::Given | Approval::Bypassed => None,
-    }
-}
-
-#[derive(PartialEq)]
-enum Approval {
-    Missing,
-    Given,
-    Bypassed,
-    Invalid,
-}
-
-fn state(annotation: &str) -> Approval {
-    match annotation {
-        "" => Approval::Missing,
-        reason if reason.starts_with("unapproved") => Approval::Bypassed,
-        url => match url.split_once("://") {
-            Some((scheme, rest)) if !scheme.is_empty() && !rest.is_empty() && !rest.starts_with('/') => {
-                Approval::Given
-            }
-            _ => Approval::Invalid,
-        },
     }
 }
 
